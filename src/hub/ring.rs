@@ -1,0 +1,199 @@
+//! The ring behind a [`Channel`](super::Channel): entries in publication order, trimmed at key
+//! frames. Pure state; the owner locks and wakes.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
+
+use super::{Closed, Event, Limits, Position, Run, Start};
+use crate::{
+    id::RunId,
+    proto::{
+        access_unit::{AccessUnit, TrackIndex, leading_track},
+        reason::GapReason,
+    },
+};
+
+#[derive(Debug)]
+enum Entry {
+    Unit { run: Arc<Run>, unit: Arc<AccessUnit>, key: bool },
+    Ended { run: RunId, reason: GapReason },
+}
+
+#[derive(Debug)]
+pub(super) struct Ring {
+    limits: Limits,
+    /// Bytes of all rings together.
+    used: Arc<AtomicUsize>,
+    entries: VecDeque<Entry>,
+    /// Position of the first entry.
+    first: u64,
+    bytes: usize,
+    /// Position of the newest key frame of the leading track of the current run.
+    newest_key: Option<u64>,
+    /// One past the last position that can be read from disk; `None` when nobody records.
+    readable: Option<u64>,
+    current: Option<Arc<Run>>,
+    leading: TrackIndex,
+    closed: bool,
+}
+
+impl Ring {
+    pub(super) fn new(limits: Limits, used: Arc<AtomicUsize>) -> Self {
+        Self {
+            limits,
+            used,
+            entries: VecDeque::new(),
+            first: 0,
+            bytes: 0,
+            newest_key: None,
+            readable: None,
+            current: None,
+            leading: TrackIndex(0),
+            closed: false,
+        }
+    }
+
+    fn end_position(&self) -> u64 {
+        self.first + self.entries.len() as u64
+    }
+
+    pub(super) fn current(&self) -> Option<Arc<Run>> {
+        self.current.clone()
+    }
+
+    pub(super) fn begin(&mut self, run: Arc<Run>) -> bool {
+        if self.current.is_some() || self.closed {
+            return false;
+        }
+        self.leading = leading_track(&run.tracks);
+        self.current = Some(run);
+        self.newest_key = None;
+        true
+    }
+
+    pub(super) fn replace_run(&mut self, run: Arc<Run>) {
+        self.leading = leading_track(&run.tracks);
+        self.current = Some(run);
+    }
+
+    pub(super) fn push(&mut self, run: &Arc<Run>, unit: Arc<AccessUnit>) {
+        let key = unit.random_access && unit.track == self.leading;
+        if key {
+            self.newest_key = Some(self.end_position());
+        }
+        self.bytes += unit.len();
+        self.used.fetch_add(unit.len(), Ordering::Relaxed);
+        self.entries.push_back(Entry::Unit { run: Arc::clone(run), unit, key });
+        self.trim();
+    }
+
+    pub(super) fn end(&mut self, run: RunId, reason: GapReason) {
+        self.entries.push_back(Entry::Ended { run, reason });
+        self.current = None;
+        self.newest_key = None;
+        self.trim();
+    }
+
+    pub(super) fn close(&mut self) {
+        self.closed = true;
+        self.current = None;
+    }
+
+    pub(super) fn mark_readable(&mut self, position: Position) {
+        let readable = self.readable.unwrap_or(0).max(position.0 + 1);
+        self.readable = Some(readable);
+        self.trim();
+    }
+
+    pub(super) fn forget_readable(&mut self) {
+        self.readable = None;
+        self.trim();
+    }
+
+    fn trim(&mut self) {
+        let end = self.end_position();
+        let newest_key = self.newest_key.unwrap_or(end);
+        let wanted = newest_key.min(self.readable.unwrap_or(end));
+        // Readers are woken at each push, so a short tail is enough for them even where neither a
+        // key frame nor a recorder asks for more (a gap between runs, say).
+        let wanted = wanted.min(end.saturating_sub(64));
+        while self.first < wanted {
+            self.drop_front();
+        }
+        let total = self.used.load(Ordering::Relaxed);
+        if total > self.limits.total {
+            while self.first < newest_key.min(end - 1) {
+                self.drop_front();
+            }
+        }
+        let squeezed = total > self.limits.total.saturating_mul(2);
+        while self.entries.len() > 1 && (squeezed || self.bytes > self.limits.per_stream) {
+            self.drop_front();
+        }
+    }
+
+    fn drop_front(&mut self) {
+        let Some(entry) = self.entries.pop_front() else { return };
+        if let Entry::Unit { unit, .. } = entry {
+            self.bytes -= unit.len();
+            self.used.fetch_sub(unit.len(), Ordering::Relaxed);
+        }
+        self.first += 1;
+    }
+
+    /// Where a reader that begins at `start` stands, and whether it must wait for a key frame.
+    pub(super) fn cursor(&self, start: Start) -> (u64, bool) {
+        match start {
+            Start::Oldest => (self.first, false),
+            Start::Next => (self.end_position(), false),
+            Start::KeyFrame => match self.newest_key {
+                Some(key) if key >= self.first => (key, false),
+                _ => (self.end_position(), true),
+            },
+        }
+    }
+
+    pub(super) fn read(
+        &self,
+        cursor: &mut u64,
+        seek_key: &mut bool,
+    ) -> Result<Option<Event>, Closed> {
+        if *cursor < self.first {
+            let fallen = *cursor;
+            let keys = self.entries.iter().position(|e| matches!(e, Entry::Unit { key: true, .. }));
+            *cursor = keys.map_or(self.end_position(), |at| self.first + at as u64);
+            *seek_key = keys.is_none();
+            return Ok(Some(Event::Lagged { units: *cursor - fallen }));
+        }
+        loop {
+            let at = usize::try_from(*cursor - self.first).unwrap_or(usize::MAX);
+            let Some(entry) = self.entries.get(at) else {
+                return if self.closed { Err(Closed) } else { Ok(None) };
+            };
+            let position = Position(*cursor);
+            *cursor += 1;
+            match entry {
+                Entry::Unit { key: false, .. } if *seek_key => {}
+                Entry::Unit { run, unit, .. } => {
+                    *seek_key = false;
+                    let (run, unit) = (Arc::clone(run), Arc::clone(unit));
+                    return Ok(Some(Event::Unit { run, unit, position }));
+                }
+                Entry::Ended { run, reason } => {
+                    return Ok(Some(Event::Ended { run: *run, reason: *reason }));
+                }
+            }
+        }
+    }
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        self.used.fetch_sub(self.bytes, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,348 @@
+//! What the index holds, as the whole program sees it: cameras, runs, segments, gaps, accounts.
+//!
+//! They stand below `store/` so that its neighbours (`access/`, `disk/`) speak of them without
+//! touching SQL. Row types stay inside `store/`, and what the API shows stays inside `http/`.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use bytes::Bytes;
+
+use crate::{
+    id::{CameraId, Role, RunId, SegmentId, Slug, StreamId, TokenId, UserId},
+    proto::{
+        reason::GapReason,
+        time::{MediaTime, WallSpan, WallTime},
+    },
+};
+
+/// Text that must not be shown: prints as `***`, wiped when dropped.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(zeroize::Zeroizing<String>);
+
+impl Secret {
+    /// Wraps it.
+    #[must_use]
+    pub fn new(text: String) -> Self {
+        Self(zeroize::Zeroizing::new(text))
+    }
+
+    /// The text itself; for the one place that sends it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// How RTP reaches us.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Transport {
+    /// TCP; UDP where the camera refuses it.
+    #[default]
+    Auto,
+    /// Interleaved in the RTSP connection.
+    Tcp,
+    /// Unicast UDP.
+    Udp,
+}
+
+/// Whether and when a stream is recorded.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordMode {
+    /// Always.
+    #[default]
+    Always,
+    /// Live only.
+    Never,
+}
+
+/// Retention limits of a camera or stream.
+#[derive(
+    Clone,
+    Copy,
+    Debug,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    utoipa::ToSchema,
+)]
+pub struct RetentionLimits {
+    /// Delete what is older, seconds.
+    pub max_age_seconds: Option<u64>,
+    /// Delete the oldest beyond so many bytes.
+    pub max_bytes: Option<u64>,
+}
+
+/// One stream of a camera.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CameraStream {
+    /// Its id, in rows and files.
+    pub id: StreamId,
+    /// Main or sub.
+    pub role: Role,
+    /// `rtsp://…` without credentials.
+    pub url: String,
+    /// How to pull.
+    pub transport: Transport,
+    /// Whether to take its audio.
+    pub audio: bool,
+    /// Overrides the camera's.
+    pub record: Option<RecordMode>,
+    /// Overrides the camera's.
+    pub retention: Option<RetentionLimits>,
+    /// Overrides the camera's: name (path) of the volume.
+    pub volume: Option<String>,
+    /// When it was added: footage is expected from here on.
+    pub created: WallTime,
+}
+
+/// A camera as configured.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Camera {
+    /// Its id.
+    pub id: CameraId,
+    /// What people call it; unique among those not deleted.
+    pub slug: Slug,
+    /// What people see.
+    pub name: String,
+    /// Off: neither pulled nor expected.
+    pub enabled: bool,
+    /// Login at the camera.
+    pub username: Option<String>,
+    /// Password at the camera; sealed at rest.
+    pub password: Option<Secret>,
+    /// Whether its streams are recorded.
+    pub record: RecordMode,
+    /// Limits.
+    pub retention: RetentionLimits,
+    /// Pinned to a volume.
+    pub volume: Option<String>,
+    /// Main first.
+    pub streams: Vec<CameraStream>,
+    /// When it was added.
+    pub created: WallTime,
+    /// When it was last changed.
+    pub updated: WallTime,
+}
+
+/// A segment at its opening.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewSegment {
+    /// Made by the recorder; also in the file.
+    pub id: SegmentId,
+    /// Whose.
+    pub stream: StreamId,
+    /// Of which run.
+    pub run: RunId,
+    /// Of which epoch.
+    pub epoch: u32,
+    /// Number of the segment in its run, from 0.
+    pub sequence: u32,
+    /// Wall time of its first unit.
+    pub start: WallTime,
+    /// Root folder of its volume.
+    pub volume: String,
+    /// Path relative to the volume.
+    pub path: String,
+    /// RFC 6381 names joined by commas, in track order.
+    pub codecs: String,
+    /// Where each track begins.
+    pub tracks: Vec<TrackStart>,
+}
+
+/// Where a segment's track begins within the run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrackStart {
+    /// Number ([`AccessUnit::number`](crate::proto::access_unit::AccessUnit::number)) of its first unit.
+    pub first_number: u64,
+    /// Decoding time of that unit within the run, ticks.
+    pub first_dts: MediaTime,
+    /// Decoding time of that unit within the file (its first `tfdt`), ticks.
+    pub file_dts: MediaTime,
+}
+
+/// A segment at its close.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosedSegment {
+    /// Which.
+    pub id: SegmentId,
+    /// Wall time of the end of its last unit.
+    pub end: WallTime,
+    /// File size.
+    pub bytes: u64,
+    /// Units the camera sent damaged, and which were dropped.
+    pub damaged: u64,
+    /// Totals a track.
+    pub tracks: Vec<TrackTotals>,
+    /// Key frames of the leading track, in order.
+    pub keys: Vec<KeyFrame>,
+}
+
+/// What a closed segment holds of one track: enough to say a clip's `Content-Length` by arithmetic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TrackTotals {
+    /// Units.
+    pub samples: u64,
+    /// Random access units.
+    pub sync_samples: u64,
+    /// Payload bytes.
+    pub bytes: u64,
+    /// Sum of the durations, ticks.
+    pub duration: MediaTime,
+    /// Runs of equal duration (`stts` entries).
+    pub stts_runs: u32,
+    /// Runs of equal composition offset (`ctts` entries); 0 when all are 0.
+    pub ctts_runs: u32,
+}
+
+/// A place to begin playing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyFrame {
+    /// Since the segment's start.
+    pub at: WallSpan,
+    /// Offset of the `moof` that begins with it, bytes from the file's start.
+    pub offset: u64,
+}
+
+/// A segment's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    /// What was known at its opening.
+    pub opened: NewSegment,
+    /// Wall time of its end; for an open one, of the last time the row was touched (at least `start`).
+    pub end: WallTime,
+    /// File size; 0 while open.
+    pub bytes: u64,
+    /// Whether it is complete.
+    pub closed: bool,
+}
+
+/// A run's row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunRow {
+    /// Its id.
+    pub id: RunId,
+    /// Whose.
+    pub stream: StreamId,
+    /// Its epoch.
+    pub epoch: u32,
+    /// Wall time of its first recorded unit.
+    pub start: WallTime,
+    /// Wall time of the end of its last; `None` while it is being recorded.
+    pub end: Option<WallTime>,
+}
+
+/// A gap's row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// Whose.
+    pub stream: StreamId,
+    /// Where footage ends.
+    pub start: WallTime,
+    /// Where it begins again; `None` while it lasts.
+    pub end: Option<WallTime>,
+    /// Why.
+    pub reason: GapReason,
+}
+
+/// How much of a range was recorded.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Coverage {
+    /// Seconds of footage.
+    pub recorded: WallSpan,
+    /// Seconds missing, by reason.
+    pub gaps: BTreeMap<GapReason, WallSpan>,
+}
+
+impl Coverage {
+    /// Recorded over expected, 0 to 1; 1 when nothing was expected.
+    #[must_use]
+    pub fn completeness(&self) -> f64 {
+        let missing: i64 = self
+            .gaps
+            .iter()
+            .filter(|(r, _)| r.counts_as_missing())
+            .map(|(_, s)| s.as_micros())
+            .sum();
+        let recorded = self.recorded.as_micros();
+        if recorded + missing <= 0 { 1.0 } else { recorded as f64 / (recorded + missing) as f64 }
+    }
+}
+
+/// What an account may do.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum UserRole {
+    /// Everything.
+    Admin,
+    /// Watch, export, lock.
+    Operator,
+    /// Watch.
+    Viewer,
+}
+
+/// An account.
+#[derive(Clone, Debug)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// Its login.
+    pub name: String,
+    /// Its role.
+    pub role: UserRole,
+    /// Argon2id hash in PHC form.
+    pub password_hash: String,
+    /// Digest HA1 for RTSP (RFC 7616 §3.4.2), sealed: MD5 then SHA-256, both as lower-case hex.
+    pub digest_sealed: Bytes,
+}
+
+/// A bearer token as stored: only its hash.
+#[derive(Clone, Debug)]
+pub struct Token {
+    /// Its id.
+    pub id: TokenId,
+    /// Whose.
+    pub user: UserId,
+    /// What it is for, in its owner's words.
+    pub name: String,
+    /// SHA-256 of the token.
+    pub hash: [u8; 32],
+    /// When it stops working.
+    pub expires: Option<WallTime>,
+    /// When it was made.
+    pub created: WallTime,
+}
+
+/// A half-open range of wall time.
+pub type WallRange = Range<WallTime>;

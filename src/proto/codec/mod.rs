@@ -1,0 +1,77 @@
+//! Codecs: what must be known of a track to describe it in SDP and in a sample entry.
+//!
+//! Nothing here decodes pictures or sound. Each codec's file reads its headers (parameter sets,
+//! AudioSpecificConfig), writes its decoder configuration record, and says its RFC 6381 name.
+
+pub mod aac;
+pub mod g711;
+pub mod h264;
+pub mod h265;
+
+/// A track's codec with what a decoder needs before the first unit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Parameters {
+    /// ITU-T H.264.
+    H264(h264::Parameters),
+    /// ITU-T H.265.
+    H265(h265::Parameters),
+    /// MPEG-4 AAC, raw frames.
+    Aac(aac::Parameters),
+    /// ITU-T G.711, either law.
+    G711(g711::Parameters),
+}
+
+impl Parameters {
+    /// Whether this is video.
+    #[must_use]
+    pub fn is_video(&self) -> bool {
+        matches!(self, Self::H264(_) | Self::H265(_))
+    }
+
+    /// The codec's name as people write it: `H.264`, `H.265`, `AAC`, `G.711 µ-law`, `G.711 A-law`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::H264(_) => "H.264",
+            Self::H265(_) => "H.265",
+            Self::Aac(_) => "AAC",
+            Self::G711(p) => match p.law {
+                g711::Law::Mu => "G.711 µ-law",
+                g711::Law::A => "G.711 A-law",
+            },
+        }
+    }
+
+    /// RFC 6381 name for MIME `codecs=`; for G.711 the sample entry's name.
+    #[must_use]
+    pub fn rfc6381(&self) -> String {
+        match self {
+            Self::H264(p) => p.rfc6381(),
+            Self::H265(p) => p.rfc6381(),
+            Self::Aac(p) => p.rfc6381(),
+            Self::G711(p) => p.sample_entry().to_owned(),
+        }
+    }
+
+    /// Width and height in pixels as shown (cropping applied); `None` for audio.
+    #[must_use]
+    pub fn dimensions(&self) -> Option<(u32, u32)> {
+        match self {
+            Self::H264(p) => Some((p.width, p.height)),
+            Self::H265(p) => Some((p.width, p.height)),
+            Self::Aac(_) | Self::G711(_) => None,
+        }
+    }
+
+    /// Whether going from `self` to `new` needs a new sample entry, and so a new segment: another
+    /// active SPS (H.265: also VPS) or audio configuration. A further or repeated PPS does not.
+    #[must_use]
+    pub fn needs_new_sample_entry(&self, new: &Self) -> bool {
+        match (self, new) {
+            (Self::H264(a), Self::H264(b)) => a.sps != b.sps,
+            (Self::H265(a), Self::H265(b)) => a.sps != b.sps || a.vps != b.vps,
+            (a, b) => a != b,
+        }
+    }
+}
