@@ -22,6 +22,8 @@
 //! The `std` mutexes guard a few pushes and are never held over an await.
 
 mod ring;
+#[cfg(test)]
+mod tests;
 
 use std::{
     collections::HashMap,

@@ -1,0 +1,8 @@
+import { svelte } from "@sveltejs/vite-plugin-svelte";
+import { defineConfig } from "vite";
+
+export default defineConfig({
+  plugins: [svelte()],
+  // The page's policy allows nothing inline, so the icon must stay a file of its own.
+  build: { outDir: "dist", emptyOutDir: true, assetsInlineLimit: 0 },
+});
