@@ -1,0 +1,56 @@
+# make run     build Vedette and start it with three simulated cameras, to look at
+# make test    everything that must hold, from formatting to foreign players; installs what it needs
+# make bench   what recording costs, beside ffmpeg and a bare loop
+# make fuzz    ten million cases a parser
+SHELL := /bin/sh
+export PATH := $(CURDIR)/.tools/venv/bin:$(PATH)
+CARGO ?= cargo
+
+.PHONY: run test bench fuzz web web-check tools lint unit e2e deploy-check clean
+run: web
+	tests/tools/install.sh run
+	$(CARGO) run --release --locked -- demo
+
+web: web/dist/.built
+web/dist/.built: $(wildcard web/src/*) web/index.html web/package.json web/package-lock.json web/vite.config.ts web/node_modules/.installed
+	cd web && npm run --silent build && touch dist/.built
+web/node_modules/.installed: web/package-lock.json
+	cd web && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.installed
+
+test: tools web
+	$(MAKE) lint
+	$(MAKE) web-check
+	$(MAKE) deploy-check
+	$(MAKE) unit
+
+tools:
+	tests/tools/install.sh
+
+lint:
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	cargo-deny --config .deny.toml --locked check --hide-inclusion-graph licenses bans sources
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items
+
+web-check: web
+	cd web && npm run --silent check
+
+deploy-check:
+	sed 's|/run/secrets/metrics_token|/dev/null|' config/prometheus.yml > .tools/prometheus.yml && cp config/alerts.yml .tools/
+	promtool check config .tools/prometheus.yml
+	promtool test rules config/alerts_test.yml
+	hadolint Dockerfile
+	tests/tools/compose_check.py docker-compose.yml
+
+unit: web
+	$(CARGO) nextest run --locked --no-fail-fast
+
+bench: web
+	$(CARGO) bench --locked --bench record
+
+fuzz:
+	PROPTEST_CASES=10000000 $(CARGO) nextest run --locked --release --test fuzz
+
+clean:
+	$(CARGO) clean
+	rm -rf web/dist web/node_modules .tools
