@@ -157,6 +157,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(20_000))]
+
         #[test]
         fn line_noise_never_panics(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             let len = bytes.len();

@@ -2,11 +2,14 @@
 
 use bytes::{BufMut, BytesMut};
 use rtcp_types::{
-    Bye, Compound, Packet, ReportBlock, RtcpPacketWriter, RtcpPacketWriterExt, Sdes, SdesChunk,
-    SdesItem, SenderReport as WireReport,
+    Bye, Compound, ReceiverReport, ReportBlock, RtcpPacket, RtcpPacketParser, RtcpPacketWriter,
+    RtcpPacketWriterExt, RtcpParseError, Sdes, SdesChunk, SdesItem, SenderReport as WireReport,
 };
 
 use crate::proto::rtsp::message::InterleavedFrame;
+
+/// What tells RTCP from RTP (RFC 5761 §4).
+const RTCP_TYPES: std::ops::RangeInclusive<u8> = 192..=223;
 
 /// The longest CNAME the wire can say, in bytes.
 const MAX_CNAME: usize = 255;
@@ -94,27 +97,53 @@ pub struct ReceptionBlock {
 #[error("malformed RTCP")]
 pub struct RtcpError;
 
-/// Parses a compound packet. Kinds we have no use for are passed over.
+/// Parses a compound packet, as far as it can be understood: players write SDES and padding in ways
+/// of their own, and a report must not be lost by what follows it. Kinds we have no use for are
+/// passed over. It is an error when not even the first packet in it is one.
 pub fn parse(data: &[u8]) -> Result<Received, RtcpError> {
     let mut received = Received::default();
-    for packet in Compound::parse(data).map_err(|_| RtcpError)? {
-        match packet.map_err(|_| RtcpError)? {
-            Packet::Sr(sr) => {
-                received.sender_reports.push(SenderReport {
+    let mut rest = data;
+    while let Some((packet, after)) = split_packet(rest) {
+        if received.take(packet).is_err() {
+            break;
+        }
+        rest = after;
+    }
+    // `rest` grew shorter by each packet understood.
+    if rest.len() < data.len() { Ok(received) } else { Err(RtcpError) }
+}
+
+/// The first packet of a compound and what follows it.
+fn split_packet(data: &[u8]) -> Option<(&[u8], &[u8])> {
+    let &[first, kind, high, low] = data.first_chunk::<4>()?;
+    let words = 1 + usize::from(u16::from_be_bytes([high, low]));
+    let is_rtcp = first >> 6 == 2 && RTCP_TYPES.contains(&kind);
+    data.split_at_checked(4 * words).filter(|_| is_rtcp)
+}
+
+impl Received {
+    fn take(&mut self, packet: &[u8]) -> Result<(), RtcpParseError> {
+        match packet.get(1).copied() {
+            Some(WireReport::PACKET_TYPE) => {
+                let sr = WireReport::parse(packet)?;
+                self.sender_reports.push(SenderReport {
                     ssrc: sr.ssrc(),
                     ntp: sr.ntp_timestamp(),
                     timestamp: sr.rtp_timestamp(),
                     packets: sr.packet_count(),
                     octets: sr.octet_count(),
                 });
-                received.blocks.extend(sr.report_blocks().map(ReceptionBlock::from));
+                self.blocks.extend(sr.report_blocks().map(ReceptionBlock::from));
             }
-            Packet::Rr(rr) => received.blocks.extend(rr.report_blocks().map(ReceptionBlock::from)),
-            Packet::Bye(bye) => received.byes.extend(bye.ssrcs()),
+            Some(ReceiverReport::PACKET_TYPE) => {
+                let rr = ReceiverReport::parse(packet)?;
+                self.blocks.extend(rr.report_blocks().map(ReceptionBlock::from));
+            }
+            Some(Bye::PACKET_TYPE) => self.byes.extend(Bye::parse(packet)?.ssrcs()),
             _ => {}
         }
+        Ok(())
     }
-    Ok(received)
 }
 
 impl From<ReportBlock<'_>> for ReceptionBlock {
@@ -202,11 +231,30 @@ mod tests {
     }
 
     #[test]
-    fn a_report_cut_short_is_an_error() {
+    fn a_report_cut_short_is_an_error_but_not_what_follows_it() {
         let whole = written(true, None);
-        for len in (0..whole.len()).filter(|len| ![28, 48].contains(len)) {
+        for len in 0..28 {
             assert!(parse(&whole[..len]).is_err(), "{len} bytes");
         }
+        for len in 28..whole.len() {
+            let received = parse(&whole[..len]).expect("the report is whole");
+            assert_eq!((received.sender_reports, received.byes), (vec![REPORT], vec![]));
+        }
+    }
+
+    #[test]
+    fn a_malformed_description_does_not_cost_the_report() {
+        // An item said to be longer than its chunk, then a good-bye.
+        let bytes = b"\x80\xc9\x00\x01\x00\x00\x00\x09\
+            \x81\xca\x00\x02\x00\x00\x00\x09\x01\x40ab\
+            \x81\xcb\x00\x01\x00\x00\x00\x09";
+        assert_eq!(parse(bytes).expect("parses").byes, [9]);
+    }
+
+    #[test]
+    fn rtp_and_other_versions_are_no_rtcp() {
+        assert!(parse(b"\x80\x60\x00\x01\x00\x00\x00\x09").is_err());
+        assert!(parse(b"\x40\xc9\x00\x01\x00\x00\x00\x09").is_err());
     }
 
     proptest! {

@@ -256,7 +256,7 @@ fn onvif_values_are_understood() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(5_000))]
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
     fn a_written_range_is_read_again(

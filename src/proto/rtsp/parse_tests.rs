@@ -254,6 +254,13 @@ fn text_that_was_not_ours_cannot_become_a_header_of_ours() {
     );
 }
 
+#[test]
+fn credentials_are_not_in_debug_output() {
+    let request = Request::new(Method::Play, "*", 1).header("authorization", "Basic dTpw");
+    let debug = format!("{request:?}");
+    assert!(debug.contains("authorization") && !debug.contains("dTpw"), "{debug}");
+}
+
 fn text() -> impl Strategy<Value = String> {
     "[!-~]([ -~]{0,30}[!-~])?"
 }
@@ -323,7 +330,7 @@ fn without_length(mut messages: Vec<Message>) -> Vec<Message> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(5_000))]
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
     fn what_is_written_is_read_again_at_whatever_points_it_is_cut(
