@@ -315,10 +315,8 @@ impl Store {
 
     /// (bytes, oldest start) of all closed segments of each stream that has any.
     pub async fn usage(&self) -> Result<BTreeMap<StreamId, (u64, WallTime)>> {
-        let rows: Vec<(StreamId, i64, Option<i64>)> = sqlx::query_as(USAGE)
-            .fetch_all(&self.readers)
-            .await
-            .map_err(failed("read usage"))?;
+        let rows: Vec<(StreamId, i64, Option<i64>)> =
+            sqlx::query_as(USAGE).fetch_all(&self.readers).await.map_err(failed("read usage"))?;
         let used = |(stream, bytes, oldest): (_, _, Option<i64>)| {
             Some((stream, (unsigned(bytes), wall(oldest?))))
         };
