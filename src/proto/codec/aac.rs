@@ -30,6 +30,11 @@ impl Parameters {
         todo!()
     }
 
+    /// AAC-LC with frames of 1,024 samples, as for a stream described by rate and channels only.
+    pub fn lc(_sample_rate: u32, _channels: u8) -> Result<Self, ConfigError> {
+        todo!()
+    }
+
     /// `mp4a.40.2` and the like (RFC 6381 §3.3).
     #[must_use]
     pub fn rfc6381(&self) -> String {

@@ -54,4 +54,56 @@ impl Parameters {
     pub fn in_band(&self) -> Bytes {
         todo!()
     }
+
+    /// With this PPS added, or put in the place of the one of its id; `None` when that changes
+    /// nothing. A NAL unit that is no PPS is an error.
+    pub fn with_pps(&self, _pps: Bytes) -> Result<Option<Self>, ParametersError> {
+        todo!()
+    }
+
+    /// The parameters after this unit: its SPS and PPS put in the place of those of the same id.
+    /// `None` when nothing changes. What cannot be read is passed over.
+    #[must_use]
+    pub fn updated_by(&self, _unit: &Bytes) -> Option<Self> {
+        todo!()
+    }
+}
+
+/// Whether decoding can begin with this unit.
+#[must_use]
+pub fn is_random_access(_unit: &[u8]) -> bool {
+    todo!()
+}
+
+/// Whether the unit carries an SPS and a PPS.
+#[must_use]
+pub fn has_parameter_sets(_unit: &[u8]) -> bool {
+    todo!()
+}
+
+/// What a NAL unit is (H.264 table 7-1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NalKind {
+    /// Slice of a picture that is no IDR (1 to 4: partitions).
+    Slice,
+    /// Slice of an IDR picture (5).
+    Idr,
+    /// Supplemental enhancement information (6).
+    Sei,
+    /// Sequence parameter set (7).
+    Sps,
+    /// Picture parameter set (8).
+    Pps,
+    /// Access unit delimiter (9).
+    Aud,
+    /// Any other, or an empty one.
+    Other,
+}
+
+impl NalKind {
+    /// Of a NAL unit without its length.
+    #[must_use]
+    pub fn of(_nal: &[u8]) -> Self {
+        todo!()
+    }
 }

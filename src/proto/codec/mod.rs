@@ -7,6 +7,10 @@ pub mod aac;
 pub mod g711;
 pub mod h264;
 pub mod h265;
+pub mod nal;
+pub mod reorder;
+
+use bytes::Bytes;
 
 /// A track's codec with what a decoder needs before the first unit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +76,49 @@ impl Parameters {
             (Self::H264(a), Self::H264(b)) => a.sps != b.sps,
             (Self::H265(a), Self::H265(b)) => a.sps != b.sps || a.vps != b.vps,
             (a, b) => a != b,
+        }
+    }
+
+    /// Whether decoding can begin with this unit (NAL units behind 4-byte lengths): it holds an IDR
+    /// picture, for H.265 any IRAP picture. Always for sound. A malformed unit is none.
+    #[must_use]
+    pub fn is_random_access(&self, unit: &[u8]) -> bool {
+        match self {
+            Self::H264(_) => h264::is_random_access(unit),
+            Self::H265(_) => h265::is_random_access(unit),
+            Self::Aac(_) | Self::G711(_) => true,
+        }
+    }
+
+    /// Whether the unit carries all kinds of parameter sets of its codec. Always for sound, which
+    /// has none.
+    #[must_use]
+    pub fn has_parameter_sets(&self, unit: &[u8]) -> bool {
+        match self {
+            Self::H264(_) => h264::has_parameter_sets(unit),
+            Self::H265(_) => h265::has_parameter_sets(unit),
+            Self::Aac(_) | Self::G711(_) => true,
+        }
+    }
+
+    /// All parameter sets, each behind a 4-byte length; empty for sound.
+    #[must_use]
+    pub fn in_band(&self) -> Bytes {
+        match self {
+            Self::H264(p) => p.in_band(),
+            Self::H265(p) => p.in_band(),
+            Self::Aac(_) | Self::G711(_) => Bytes::new(),
+        }
+    }
+
+    /// The parameters after this unit: its parameter sets put in place of those of the same id.
+    /// `None` when nothing changes. Parameter sets that cannot be read are passed over.
+    #[must_use]
+    pub fn updated_by(&self, unit: &Bytes) -> Option<Self> {
+        match self {
+            Self::H264(p) => p.updated_by(unit).map(Self::H264),
+            Self::H265(p) => p.updated_by(unit).map(Self::H265),
+            Self::Aac(_) | Self::G711(_) => None,
         }
     }
 }

@@ -1,0 +1,152 @@
+//! Why an attempt to pull a camera ended, by what the reader will do about it.
+
+use std::{io, time::Duration};
+
+use crate::{
+    proto::reason::GapReason,
+    task::{Failure, Retry},
+};
+
+/// Why one attempt to pull a camera ended.
+///
+/// Messages name the attempt; what went wrong underneath is the `source`, printed once where the
+/// error is handled. None holds a password: addresses are stored without credentials.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PullError {
+    /// No route, no name, refused: there is no connection.
+    #[error("connect to {address}")]
+    Connect {
+        /// Host and port.
+        address: String,
+        /// The system's word.
+        #[source]
+        source: io::Error,
+    },
+    /// Nobody answered the connection in time.
+    #[error("connect to {address}: no answer within {} s", .within.as_secs())]
+    ConnectTimeout {
+        /// Host and port.
+        address: String,
+        /// How long we waited.
+        within: Duration,
+    },
+    /// Connected, but a request was never answered.
+    #[error("no answer to {method} within {} s", .within.as_secs())]
+    NoAnswer {
+        /// The RTSP method.
+        method: &'static str,
+        /// How long we waited.
+        within: Duration,
+    },
+    /// Wrong or missing user name or password.
+    #[error("the camera refused the user name or password ({method})")]
+    Unauthorized {
+        /// The RTSP method.
+        method: &'static str,
+    },
+    /// Nothing lives at that path.
+    #[error("the camera knows no such path (404 to {method})")]
+    NotFound {
+        /// The RTSP method.
+        method: &'static str,
+    },
+    /// Any other refusal.
+    #[error("the camera answered {method} with status {status}")]
+    Refused {
+        /// The RTSP method.
+        method: &'static str,
+        /// The RTSP status.
+        status: u16,
+    },
+    /// The connection broke or was closed while media came.
+    #[error("the camera closed the connection{}", .detail.as_deref().map(|d| format!(": {d}")).unwrap_or_default())]
+    Disconnected {
+        /// The system's word, if there was one.
+        detail: Option<String>,
+    },
+    /// What the camera says cannot be understood.
+    #[error("cannot understand the camera: {detail}")]
+    Protocol {
+        /// Which rule it broke, on one line.
+        detail: String,
+    },
+    /// No track that can be recorded.
+    #[error("no track that can be recorded, the camera offers {}", list(.offered))]
+    NoUsableTrack {
+        /// Its tracks, as `media/encoding`.
+        offered: Vec<String>,
+    },
+    /// The video track's parameter sets never came.
+    #[error("no parameter sets within {} s", .within.as_secs())]
+    NoParameters {
+        /// How long we waited.
+        within: Duration,
+    },
+    /// Connected and silent.
+    #[error("no video for {:.1} s", .silence.as_secs_f64())]
+    Stalled {
+        /// For how long.
+        silence: Duration,
+    },
+    /// Packet loss left too long a hole in the video.
+    #[error("{:.1} s of video lost to missing packets", .hole.as_secs_f64())]
+    PacketLoss {
+        /// How long.
+        hole: Duration,
+    },
+    /// The media clock jumped, or ran off the recorder's.
+    #[error("the camera's media clock {detail}")]
+    ClockJump {
+        /// Which way and how far.
+        detail: String,
+    },
+    /// The stream is being published by somebody else.
+    #[error("the stream has a publisher already")]
+    AlreadyPublishing,
+    /// Vedette's own fault.
+    #[error("internal: {0}")]
+    Internal(String),
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "none".to_owned() } else { names.join(", ") }
+}
+
+impl Failure for PullError {
+    // No `_` arms: whoever adds a variant decides here.
+    fn retry(&self) -> Retry {
+        match self {
+            Self::Unauthorized { .. } | Self::NotFound { .. } | Self::NoUsableTrack { .. } => {
+                Retry::Slow
+            }
+            Self::Connect { .. }
+            | Self::ConnectTimeout { .. }
+            | Self::NoAnswer { .. }
+            | Self::Refused { .. }
+            | Self::Disconnected { .. }
+            | Self::Protocol { .. }
+            | Self::NoParameters { .. }
+            | Self::Stalled { .. }
+            | Self::PacketLoss { .. }
+            | Self::ClockJump { .. }
+            | Self::AlreadyPublishing
+            | Self::Internal(_) => Retry::Soon,
+        }
+    }
+
+    fn reason(&self) -> GapReason {
+        match self {
+            Self::Connect { .. } | Self::ConnectTimeout { .. } => GapReason::Unreachable,
+            Self::NoAnswer { .. } | Self::Stalled { .. } => GapReason::Stalled,
+            Self::Unauthorized { .. } => GapReason::Unauthorized,
+            Self::NotFound { .. } | Self::Refused { .. } => GapReason::Refused,
+            Self::Disconnected { .. } => GapReason::Disconnected,
+            Self::Protocol { .. } | Self::NoParameters { .. } => GapReason::ProtocolError,
+            Self::NoUsableTrack { .. } => GapReason::NoUsableTrack,
+            Self::PacketLoss { .. } => GapReason::PacketLoss,
+            Self::ClockJump { .. } => GapReason::ClockJump,
+            Self::AlreadyPublishing | Self::Internal(_) => GapReason::Internal,
+        }
+    }
+}
