@@ -187,9 +187,22 @@ impl From<Denied> for ApiError {
                 Self::TooManyAttempts { retry_after: retry_after.as_secs().max(1) }
             }
             Denied::Forbidden => Self::Forbidden,
-            Denied::Unavailable(_) => Self::Unavailable(None),
+            // Unavailable, and whatever is added later: not the client's fault.
+            _ => Self::Unavailable(None),
         }
     }
+}
+
+/// An error and its causes in one line.
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }
 
 /// Marks answers that are problems already, for [`super::layers`]' catch-all.
@@ -200,7 +213,7 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let (status, kind, title) = self.facts();
         if let Self::Internal(Some(source)) = &self {
-            tracing::error!(error = %crate::task::chain(source.as_ref()), "request failed");
+            tracing::error!(error = %chain(source.as_ref()), "request failed");
         }
         let detail = self.to_string();
         let mut response = Response::new(Body::empty());

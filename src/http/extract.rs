@@ -183,13 +183,18 @@ impl<'m> Fields<'m> {
     }
 
     /// The name as it is reported.
-    fn path(&self, name: &str) -> String {
+    pub(super) fn path(&self, name: &str) -> String {
         if self.prefix.is_empty() { name.to_owned() } else { format!("{}.{name}", self.prefix) }
     }
 
     pub(super) fn mistake(&mut self, name: &str, message: impl Into<String>) {
         let path = self.path(name);
         self.mistakes.add(path, message);
+    }
+
+    /// Whether it is given at all.
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.map.get(name).is_some_and(|v| !v.is_null())
     }
 
     pub(super) fn value(&mut self, name: &str) -> Option<Value> {
