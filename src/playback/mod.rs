@@ -23,6 +23,7 @@
 
 mod archive;
 mod clip;
+mod npt;
 mod reader;
 mod timeline;
 
