@@ -1,1 +1,31 @@
-//! To come.
+//! RTP (RFC 3550): access units into packets, and what goes beside them.
+//!
+//! ```text
+//! AccessUnit ──▶ Sender ──▶ packetizer ──▶ PacketBatch ──▶ one writev, or one sendmsg a packet
+//!                ssrc, seq,  (a codec's     headers here, payload
+//!                counters     RFC)          slices of the unit's Bytes
+//! ```
+//!
+//! Payload is never copied: a [`batch::PacketBatch`] holds the few bytes of every packet's headers
+//! in one buffer, and beside it slices of the unit.
+
+pub mod batch;
+pub mod packet;
+pub mod packetize;
+pub mod rtcp;
+pub mod sender;
+
+pub use batch::{Cursor, PacketBatch};
+pub use packet::{Header, Packet, PacketError};
+pub use packetize::{PacketizeError, Packetizer};
+pub use sender::{Sender, Settings};
+
+/// Bounds on packets, in bytes from the first of the RTP header to the last of the payload.
+pub mod limits {
+    /// The most on UDP: an Ethernet frame of 1,500 without IPv6 (40) and UDP (8).
+    pub const UDP_PACKET: usize = 1_452;
+    /// The most on the RTSP connection: what an interleaved frame's length can say.
+    pub const TCP_PACKET: usize = 65_535;
+    /// The least that may be asked for: headers must fit with some payload beside them.
+    pub const LEAST_PACKET: usize = 64;
+}

@@ -1,1 +1,16 @@
-//! To come.
+//! RTSP/1.0 (RFC 2326): what both of its ends share.
+//!
+//! ```text
+//! bytes ──▶ parse ──▶ message ──▶ headers, auth ──▶ the session state machine
+//!           caps      Request      typed values
+//! ```
+//!
+//! [`message`] holds the types and their writers, [`parse`] finds them in a stream of bytes,
+//! [`headers`] gives the header fields types, [`sdp`] describes what can be played, and [`auth`]
+//! is Digest as a server needs it.
+
+pub mod auth;
+pub mod headers;
+pub mod message;
+pub mod parse;
+pub mod sdp;
