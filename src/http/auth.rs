@@ -65,15 +65,18 @@ pub(super) async fn require_login(
     }
     let principal = match api.access.anonymous() {
         Some(principal) => principal,
-        None => log_in(&api, &request).await?,
+        // Taken out first: a request's body must not be held over an await.
+        None => {
+            let from = peer(request.extensions());
+            log_in(&api, credentials(request.headers())?, from).await?
+        }
     };
     request.extensions_mut().insert(Caller { principal });
     Ok(next.run(request).await)
 }
 
-async fn log_in(api: &Api, request: &Request) -> Result<Principal> {
-    let peer = peer(request.extensions());
-    match credentials(request.headers())? {
+async fn log_in(api: &Api, shown: Credentials, peer: IpAddr) -> Result<Principal> {
+    match shown {
         Credentials::None => Err(ApiError::Unauthenticated),
         Credentials::Basic { name, password } => {
             Ok(api.access.basic(&name, password.expose(), peer).await?)

@@ -137,6 +137,7 @@ impl From<Role> for RoleName {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(as = Camera)]
 pub(super) struct CameraView {
+    #[schema(value_type = String)]
     slug: Slug,
     name: String,
     enabled: bool,

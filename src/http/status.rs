@@ -41,6 +41,7 @@ struct Overview {
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct CameraOverview {
+    #[schema(value_type = String)]
     slug: Slug,
     name: String,
     enabled: bool,
