@@ -33,7 +33,7 @@ mod tests;
 
 pub use counters::{Latency, VolumeCounters};
 pub use fs::{Fs, FsFile, RealFs, Space};
-pub use open::{Fragment, FragmentTrack, OpenSegment, OpenSegments, Progress, Sample};
+pub use open::{Fragment, FragmentTrack, OpenSegment, OpenSegments, Progress};
 pub use reader::{MAX_READ, ReadError, SegmentReader};
 pub use volume::{NoRoom, Settings, Volume, VolumeError, VolumeHealth, VolumeSettings, Volumes};
 pub use writer::{Completion, Completions, Draft, Refused, SegmentWriter, is_full};

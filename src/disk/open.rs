@@ -28,26 +28,10 @@ use crate::{
     model::NewSegment,
     proto::{
         access_unit::{TrackIndex, Tracks},
-        time::{MediaTime, WallTime},
+        fmp4::SampleRef,
+        time::WallTime,
     },
 };
-
-/// One unit's place in a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Sample {
-    /// Decoding time within the file, ticks.
-    pub dts: MediaTime,
-    /// Ticks.
-    pub duration: u32,
-    /// Presentation time minus decoding time, ticks.
-    pub cts: i32,
-    /// Decoding can begin here.
-    pub sync: bool,
-    /// Of its first byte, from the file's start.
-    pub offset: u64,
-    /// Bytes.
-    pub size: u32,
-}
 
 /// The samples of one track in one fragment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,7 +39,7 @@ pub struct FragmentTrack {
     /// Which.
     pub track: TrackIndex,
     /// In decoding order; never empty.
-    pub samples: Vec<Sample>,
+    pub samples: Vec<SampleRef>,
 }
 
 /// One fragment of an open segment.

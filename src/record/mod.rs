@@ -5,3 +5,5 @@
 //!         where to cut  bytes           file     rows
 //!         (pure)        (pure)          (thread) (task)
 //! ```
+
+pub mod segmenter;

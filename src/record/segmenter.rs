@@ -1,0 +1,697 @@
+//! Where fragments and segments are cut. Pure: units and `now` in, decisions out.
+//!
+//! ```text
+//! push, end_run, break_off, shed, handle_timeout ──▶ Segmenter ──▶ poll_output: Open (Append)* (Rotate | EndRun)
+//! ```
+//!
+//! # Where it cuts
+//!
+//! * A **fragment** ends before each key frame of the leading track, and when it is about a second
+//!   long. When nothing arrives any more, a timer ends it.
+//! * A **segment** ends before the first key frame at or after its length, and before the key frame
+//!   that needs other sample entries. It goes over from one to the next by order of publication,
+//!   in all tracks at once, so that no unit is lost or doubled.
+//! * A **run** ends when the camera's does, and where there is a hole: over a second without video
+//!   (three times the usual interval, for slow cameras), units that were passed over or that the
+//!   disk did not take. What follows begins a new run at the next key frame.
+//!
+//! # Durations
+//!
+//! A unit lasts until its track's next one. A fragment of video that ends at its second therefore
+//! ends when the next unit is there, and the timer holds one unit back. Audio says itself how long
+//! it lasts. The last unit of a run lasts as long as the one before. Each fragment states its own
+//! decoding time, so a duration that was guessed shifts nothing behind it.
+//!
+//! # Times in a file
+//!
+//! All tracks of a file share one moment as time 0: when its first unit was captured (by decoding
+//! time on the wall clock). Ticks are the camera's from there on. A track that only appears later
+//! gets its place from its earlier units in this run, or from the run's start.
+//!
+//! # Invariants
+//!
+//! * Every unit from the run's first key frame on is in exactly one `Append`, in order, unless it
+//!   is counted in [`Segmenter::dropped`].
+//! * `Open` comes right before its first `Append`; the first unit of that fragment's first track is
+//!   a key frame of the leading track.
+
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::{
+    hub::{Position, Run},
+    id::RunId,
+    proto::{
+        access_unit::{AccessUnit, Track, TrackIndex, leading_track},
+        codec::Parameters,
+        fmp4::Sample,
+        reason::GapReason,
+        time::{MediaTime, WallSpan, WallTime},
+    },
+};
+
+/// What no segment or fragment may exceed, and how long units wait.
+pub mod limits {
+    use super::Duration;
+    use crate::proto::time::WallSpan;
+
+    /// A fragment ends when it is so long.
+    pub const FRAGMENT: WallSpan = WallSpan::from_secs(1);
+    /// A fragment ends when its payload is so large: the camera sends ten times what cameras send.
+    pub const FRAGMENT_BYTES: usize = 32 << 20;
+    /// Units that waited so long are written though the fragment is not full. A little over a
+    /// second, so that a key frame just about to arrive ends the fragment and not this timer.
+    pub const FLUSH_AFTER: Duration = Duration::from_millis(1_250);
+    /// The video unit held back for its duration is written after so long with a guessed one.
+    pub const HOLD: Duration = Duration::from_secs(2);
+    /// Without a key frame for so long the segment is given up: it could not be decoded from
+    /// anywhere but its start, and the index bounds how long a segment may be.
+    pub const SEGMENT: WallSpan = WallSpan::from_secs(30 * 60);
+    /// Longest length to ask for; the rest up to [`SEGMENT`] is for the key frame to come.
+    pub const LENGTH: WallSpan = WallSpan::from_secs(15 * 60);
+    /// Longest time without video that is not yet a gap.
+    pub const HOLE: WallSpan = WallSpan::from_secs(1);
+    /// Units kept for the next segment while its key frame is awaited.
+    pub const EARLY: usize = 1_024;
+}
+
+/// How a segment begins.
+#[derive(Clone, Debug)]
+pub struct Opening {
+    /// The hub's run, with the tracks of this segment.
+    pub run: Arc<Run>,
+    /// The first of a recorded run, with the reason of the gap before it.
+    pub first: Option<GapReason>,
+    /// Wall time of its first key frame.
+    pub start: WallTime,
+    /// By track.
+    pub tracks: Vec<TrackOpening>,
+}
+
+/// How a track begins in a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrackOpening {
+    /// Number of its first unit: of the next one, if it has none yet.
+    pub first_number: u64,
+    /// Time in the run of the file's time 0, ticks.
+    pub base: MediaTime,
+    /// Time in the file of its first unit; zero if it has none yet.
+    pub file_dts: MediaTime,
+}
+
+/// One track's units of a fragment.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Which track.
+    pub track: TrackIndex,
+    /// Decoding time in the file of the first.
+    pub dts: MediaTime,
+    /// Their tables.
+    pub samples: Vec<Sample>,
+    /// Themselves.
+    pub units: Vec<Arc<AccessUnit>>,
+}
+
+/// A fragment to be written.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Leading track first; none is empty.
+    pub parts: Vec<Part>,
+    /// Begins with a key frame of the leading track.
+    pub key: bool,
+    /// When the first unit of the first part was captured.
+    pub wall: WallTime,
+    /// Where the footage of the leading track ends with it.
+    pub end: WallTime,
+    /// When this is written, everything up to here is (or was dropped).
+    pub readable: Position,
+}
+
+/// A decision.
+#[derive(Debug)]
+pub enum Output {
+    /// Begin a file.
+    Open(Opening),
+    /// Append to it.
+    Append(Plan),
+    /// Close it; the run goes on with another.
+    Rotate {
+        /// Where the next one begins, and so where this one ends.
+        next_start: WallTime,
+    },
+    /// Close it, if one is open; the run is over.
+    EndRun {
+        /// Why.
+        reason: GapReason,
+    },
+}
+
+/// A unit that waits for its fragment.
+#[derive(Debug)]
+struct Held {
+    unit: Arc<AccessUnit>,
+    position: Position,
+    /// When it came.
+    at: Instant,
+}
+
+/// What is known of a track of the run, whether it is recorded at the moment or not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    /// `None` after units were passed over.
+    next_number: Option<u64>,
+    /// Decoding time of the last unit, in the run and on the wall.
+    last: Option<(MediaTime, WallTime)>,
+}
+
+#[derive(Debug)]
+struct HubRun {
+    id: RunId,
+    seen: Vec<Seen>,
+    intervals: Intervals,
+}
+
+#[derive(Debug, Default)]
+struct TrackState {
+    pending: Vec<Held>,
+    /// Duration of the last unit that was written.
+    last_duration: Option<u32>,
+    /// Time in the run of the file's time 0.
+    base: MediaTime,
+    first_number: u64,
+    /// A unit of it is in the file, or pending.
+    begun: bool,
+}
+
+#[derive(Debug)]
+struct Segment {
+    run: Arc<Run>,
+    leading: TrackIndex,
+    first: Option<GapReason>,
+    start: WallTime,
+    /// Of the leading track's first unit.
+    first_dts: MediaTime,
+    end: WallTime,
+    tracks: Vec<TrackState>,
+    pending_bytes: usize,
+    opened: bool,
+    cut_at_next_key: bool,
+    /// Units that need the sample entries of the next segment, whose key frame is not here yet.
+    early: Vec<Held>,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Segmenter {
+    length: WallSpan,
+    outputs: VecDeque<Output>,
+    hub_run: Option<HubRun>,
+    segment: Option<Segment>,
+    /// A recorded run is open: an `EndRun` is owed.
+    recording: bool,
+    /// Why nothing is recorded, when the recorder itself is to blame.
+    broken: Option<GapReason>,
+    last: Option<Position>,
+    dropped: u64,
+}
+
+/// How the units at the end of a fragment get their duration.
+#[derive(Clone, Copy)]
+enum Flush {
+    /// The leading track's next unit is here.
+    Before(MediaTime),
+    /// It may still come: hold the last one back.
+    HoldBack,
+    /// It will not come, or too late.
+    All,
+}
+
+impl Segmenter {
+    /// Segments of about `length`.
+    #[must_use]
+    pub fn new(length: Duration) -> Self {
+        Self {
+            length: WallSpan::from(length).min(limits::LENGTH),
+            outputs: VecDeque::new(),
+            hub_run: None,
+            segment: None,
+            recording: false,
+            broken: None,
+            last: None,
+            dropped: 0,
+        }
+    }
+
+    /// Units that were not recorded, in all: before a key frame, beyond limits, or shed.
+    #[must_use]
+    pub const fn dropped(&self) -> u64 {
+        self.dropped
+    }
+
+    /// Everything up to here was decided on: written, queued in an output, or dropped.
+    #[must_use]
+    pub fn settled(&self) -> Option<Position> {
+        let last = self.last?;
+        let Some(segment) = &self.segment else { return Some(last) };
+        let held = segment.tracks.iter().filter_map(|t| t.pending.first()).chain(&segment.early);
+        match held.map(|h| h.position.0).min() {
+            None => Some(last),
+            Some(first) => first.checked_sub(1).map(Position),
+        }
+    }
+
+    /// The next decision; drain after every call that changes something.
+    #[must_use]
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// When to call [`Self::handle_timeout`].
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let segment = self.segment.as_ref()?;
+        let lead = &segment.tracks.get(segment.leading.as_usize())?.pending;
+        let of_lead = match lead.as_slice() {
+            [] => None,
+            [only] => Some(only.at + limits::HOLD),
+            [first, ..] => Some(first.at + limits::FLUSH_AFTER),
+        };
+        let others = segment.others().filter_map(|t| t.pending.first()).map(|h| h.at);
+        // A file begins with a key frame, so before that one nothing else is written.
+        let can_go_alone = segment.opened || lead.len() > 1;
+        let of_others = others.filter(|_| can_go_alone).min().map(|at| at + limits::FLUSH_AFTER);
+        of_lead.into_iter().chain(of_others).min()
+    }
+
+    /// Writes what has waited long enough.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.poll_timeout().is_none_or(|at| now < at) {
+            return;
+        }
+        let Some(segment) = &mut self.segment else { return };
+        let lead = segment.tracks.get(segment.leading.as_usize());
+        let overdue = lead
+            .and_then(|t| t.pending.first())
+            .is_some_and(|h| now >= h.at + limits::HOLD);
+        self.flush(if overdue { Flush::All } else { Flush::HoldBack });
+    }
+
+    /// The next unit of the stream, in order of publication.
+    pub fn push(
+        &mut self,
+        now: Instant,
+        run: &Arc<Run>,
+        unit: Arc<AccessUnit>,
+        position: Position,
+    ) {
+        if self.hub_run.as_ref().is_none_or(|r| r.id != run.id) {
+            self.end_run(run.previous_end);
+            let seen = run.tracks.iter().map(|_| Seen { next_number: Some(0), last: None });
+            let (seen, intervals) = (seen.collect(), Intervals::default());
+            self.hub_run = Some(HubRun { id: run.id, seen, intervals });
+        }
+        let leading = leading_track(&run.tracks);
+        let Some(track) = run.tracks.get(unit.track.as_usize()) else {
+            self.last = Some(position);
+            self.dropped += 1;
+            return;
+        };
+        if unit.track == leading && track.parameters.is_video() && self.is_hole(track, &unit) {
+            self.break_off(GapReason::PacketLoss);
+        }
+        let seen = Seen {
+            next_number: Some(unit.number + 1),
+            last: Some((unit.dts, decoded_at(track, &unit))),
+        };
+        let at = unit.track.as_usize();
+        self.place(run, leading, Held { unit, position, at: now });
+        // Only now: what was flushed to make room for this unit does not settle it.
+        self.last = Some(position);
+        if let Some(run) = &mut self.hub_run {
+            if run.seen.len() <= at {
+                run.seen.resize(at + 1, Seen::default());
+            }
+            if let Some(slot) = run.seen.get_mut(at) {
+                *slot = seen;
+            }
+        }
+    }
+
+    /// The camera's run is over.
+    pub fn end_run(&mut self, reason: GapReason) {
+        self.finish(reason);
+        self.hub_run = None;
+        self.broken = None;
+    }
+
+    /// There is a hole in the camera's run: what came before it is written, and a new run begins
+    /// with the next key frame.
+    pub fn break_off(&mut self, reason: GapReason) {
+        self.finish(reason);
+        self.broken = Some(reason);
+    }
+
+    /// This reader was too slow and units were passed over.
+    pub fn lagged(&mut self) {
+        self.break_off(GapReason::Overload);
+        if let Some(run) = &mut self.hub_run {
+            run.seen.iter_mut().for_each(|s| s.next_number = None);
+        }
+    }
+
+    /// The disk did not take the last output: what waits is dropped, and outputs that stand in the
+    /// queue with it.
+    pub fn shed(&mut self, reason: GapReason) {
+        let queued = self.outputs.drain(..).map(|output| match output {
+            Output::Append(plan) => plan.parts.iter().map(|p| p.units.len() as u64).sum(),
+            _ => 0,
+        });
+        let queued: u64 = queued.sum();
+        let segment = self.segment.take();
+        let pending = segment.map_or(0, |s| {
+            s.early.len() + s.tracks.iter().map(|t| t.pending.len()).sum::<usize>()
+        });
+        self.dropped += queued + pending as u64;
+        if std::mem::replace(&mut self.recording, false) {
+            self.outputs.push_back(Output::EndRun { reason });
+        }
+        self.broken = Some(reason);
+    }
+
+    fn finish(&mut self, reason: GapReason) {
+        self.flush(Flush::All);
+        if let Some(segment) = self.segment.take() {
+            self.dropped += segment.early.len() as u64;
+        }
+        if std::mem::replace(&mut self.recording, false) {
+            self.outputs.push_back(Output::EndRun { reason });
+        }
+    }
+
+    fn is_hole(&mut self, track: &Track, unit: &AccessUnit) -> bool {
+        let Some(run) = &mut self.hub_run else { return false };
+        let last = run.seen.get(unit.track.as_usize()).and_then(|s| s.last);
+        let Some((dts, _)) = last else { return false };
+        let interval = (unit.dts - dts).to_span(track.timescale);
+        let hole = interval > limits::HOLE && interval > run.intervals.three_times_median();
+        run.intervals.push(interval);
+        hole && self.segment.is_some()
+    }
+
+    fn place(&mut self, run: &Arc<Run>, leading: TrackIndex, held: Held) {
+        let leads = held.unit.track == leading;
+        let starts = leads && held.unit.random_access;
+        let Some(segment) = &mut self.segment else {
+            if starts {
+                let first = self.broken.take().unwrap_or(run.previous_end);
+                self.begin(run, leading, (!self.recording).then_some(first), Vec::new(), held);
+            } else {
+                self.dropped += 1;
+            }
+            return;
+        };
+        let changed = !Arc::ptr_eq(&segment.run, run) && !same_entries(&segment.run, run);
+        if !changed {
+            segment.run = Arc::clone(run);
+        }
+        let track = run.tracks.get(held.unit.track.as_usize());
+        let timescale = track.map_or(crate::proto::time::Timescale::VIDEO, |t| t.timescale);
+        let age = (held.unit.dts - segment.first_dts).to_span(timescale);
+        let due = segment.cut_at_next_key || age >= self.length;
+        if starts && (changed || due) {
+            self.flush(Flush::Before(held.unit.dts));
+            let early = self.segment.take().map(|s| s.early).unwrap_or_default();
+            self.outputs.push_back(Output::Rotate { next_start: held.unit.wall });
+            self.begin(run, leading, None, early, held);
+            return;
+        }
+        if leads && age >= limits::SEGMENT {
+            tracing::warn!(stream = %run.stream, "no key frame for half an hour");
+            self.dropped += 1;
+            self.break_off(GapReason::ProtocolError);
+            return;
+        }
+        if changed && !same_entry(&segment.run, run, held.unit.track) {
+            // Other sample entries are needed, and the key frame that begins their file is next.
+            if leads || segment.early.len() >= limits::EARLY {
+                self.dropped += 1;
+            } else {
+                segment.early.push(held);
+            }
+            return;
+        }
+        let video = track.is_some_and(|t| t.parameters.is_video());
+        if leads && ((video && starts) || segment.is_full(timescale, &held.unit)) {
+            self.flush(Flush::Before(held.unit.dts));
+        }
+        self.hold(held);
+    }
+
+    /// Begins a segment with the key frame `key`; the file is opened with its first fragment.
+    fn begin(
+        &mut self,
+        run: &Arc<Run>,
+        leading: TrackIndex,
+        first: Option<GapReason>,
+        early: Vec<Held>,
+        key: Held,
+    ) {
+        let tracks = run.tracks.iter().map(|_| TrackState::default()).collect();
+        self.segment = Some(Segment {
+            run: Arc::clone(run),
+            leading,
+            first,
+            start: key.unit.wall,
+            first_dts: key.unit.dts,
+            end: key.unit.wall,
+            tracks,
+            pending_bytes: 0,
+            opened: false,
+            cut_at_next_key: false,
+            early: Vec::new(),
+        });
+        early.into_iter().for_each(|held| self.hold(held));
+        self.hold(key);
+    }
+
+    /// Adds to the pending fragment.
+    fn hold(&mut self, held: Held) {
+        let Some(segment) = &mut self.segment else { return };
+        let opened = segment.opened;
+        let Some(track) = segment.tracks.get_mut(held.unit.track.as_usize()) else {
+            self.dropped += 1;
+            return;
+        };
+        if opened && !track.begun {
+            // The header already says where this track begins. What does not fit that waits for
+            // the next segment; it takes lost units or a broken clock to get here.
+            let fits = held.unit.number == track.first_number && held.unit.dts >= track.base;
+            if !fits {
+                segment.cut_at_next_key = true;
+                self.dropped += 1;
+                return;
+            }
+        }
+        track.begun = true;
+        segment.pending_bytes += held.unit.len();
+        track.pending.push(held);
+    }
+
+    fn flush(&mut self, how: Flush) {
+        let Some(segment) = &mut self.segment else { return };
+        let Some(hub_run) = &self.hub_run else { return };
+        if segment.tracks.iter().all(|t| t.pending.is_empty()) {
+            return;
+        }
+        if !std::mem::replace(&mut segment.opened, true) {
+            let tracks = segment.open(&hub_run.seen);
+            let (run, first) = (Arc::clone(&segment.run), segment.first);
+            self.recording = true;
+            let opening = Opening { run, first, start: segment.start, tracks };
+            self.outputs.push_back(Output::Open(opening));
+        }
+        if let Some(plan) = segment.plan(how) {
+            self.outputs.push_back(Output::Append(Plan {
+                readable: self.settled().unwrap_or(Position(0)),
+                ..plan
+            }));
+        }
+    }
+}
+
+impl Segment {
+    fn others(&self) -> impl Iterator<Item = &TrackState> {
+        let leading = self.leading.as_usize();
+        self.tracks.iter().enumerate().filter(move |(i, _)| *i != leading).map(|(_, t)| t)
+    }
+
+    /// Whether the pending fragment is to end before `next`, a unit of the leading track.
+    fn is_full(&self, timescale: crate::proto::time::Timescale, next: &AccessUnit) -> bool {
+        if self.pending_bytes >= limits::FRAGMENT_BYTES {
+            return true;
+        }
+        let Some(lead) = self.tracks.get(self.leading.as_usize()) else { return false };
+        let (Some(first), Some(last)) = (lead.pending.first(), lead.pending.last()) else {
+            return false;
+        };
+        // To the nearest unit: a rate that does not quite divide the second must not leave a
+        // fragment of one unit behind it.
+        let half = (next.dts - last.unit.dts).ticks() / 2;
+        let len = next.dts - first.unit.dts + MediaTime::from_ticks(half);
+        len.to_span(timescale) > limits::FRAGMENT
+    }
+
+    /// Fixes where each track stands in the file; see the module on times in a file.
+    fn open(&mut self, seen: &[Seen]) -> Vec<TrackOpening> {
+        let described = self.run.tracks.iter();
+        let firsts = described.clone().zip(&self.tracks).filter_map(|(track, state)| {
+            state.pending.first().map(|held| decoded_at(track, &held.unit))
+        });
+        let origin = firsts.min().unwrap_or(self.start);
+        let mut openings = Vec::with_capacity(self.tracks.len());
+        for (at, (track, state)) in described.zip(&mut self.tracks).enumerate() {
+            let ticks = |span: WallSpan| MediaTime::from_span(span, track.timescale);
+            let opening = if let Some(held) = state.pending.first() {
+                let file_dts = ticks(decoded_at(track, &held.unit) - origin).max(MediaTime::ZERO);
+                let base = held.unit.dts - file_dts;
+                TrackOpening { first_number: held.unit.number, base, file_dts }
+            } else {
+                let seen = seen.get(at).copied().unwrap_or_default();
+                let base = match seen.last {
+                    Some((dts, wall)) => dts + ticks(origin - wall),
+                    None => ticks(origin - self.run.started),
+                };
+                // A number nobody has yet, when units were passed over: the track then waits for
+                // the next segment.
+                let first_number = seen.next_number.unwrap_or(u64::MAX);
+                TrackOpening { first_number, base, file_dts: MediaTime::ZERO }
+            };
+            state.base = opening.base;
+            state.first_number = opening.first_number;
+            openings.push(opening);
+        }
+        openings
+    }
+
+    /// Takes the pending units out as a fragment.
+    fn plan(&mut self, how: Flush) -> Option<Plan> {
+        let leading = self.leading.as_usize();
+        let order = std::iter::once(leading).chain((0..self.tracks.len()).filter(|&i| i != leading));
+        let mut parts = Vec::with_capacity(self.tracks.len());
+        for at in order {
+            let (Some(track), Some(state)) = (self.run.tracks.get(at), self.tracks.get_mut(at))
+            else {
+                continue;
+            };
+            let leads = at == leading;
+            let hold_back = leads && matches!(how, Flush::HoldBack);
+            let keep_from = state.pending.len() - usize::from(hold_back).min(state.pending.len());
+            let kept = state.pending.split_off(keep_from);
+            let taken = std::mem::replace(&mut state.pending, kept);
+            let next = match how {
+                Flush::Before(dts) if leads => Some(dts),
+                _ => state.pending.first().map(|h| h.unit.dts),
+            };
+            let Some(first) = taken.first() else { continue };
+            let dts = first.unit.dts - state.base;
+            let mut samples = Vec::with_capacity(taken.len());
+            for (i, held) in taken.iter().enumerate() {
+                let next = taken.get(i + 1).map(|h| h.unit.dts).or(next);
+                let duration = match next {
+                    Some(next) => ticks_u32(next - held.unit.dts),
+                    None => alone(track, &held.unit, state.last_duration),
+                };
+                state.last_duration = Some(duration);
+                self.pending_bytes = self.pending_bytes.saturating_sub(held.unit.len());
+                if leads {
+                    let lasts = MediaTime::from_ticks(i64::from(duration)).to_span(track.timescale);
+                    self.end = self.end.max(held.unit.wall + lasts);
+                }
+                samples.push(Sample {
+                    duration,
+                    cts: held.unit.cts,
+                    // A unit comes out of bounded network buffers, far below 4 GiB.
+                    size: u32::try_from(held.unit.len()).unwrap_or(u32::MAX),
+                    sync: held.unit.random_access,
+                });
+            }
+            let track = TrackIndex(u8::try_from(at).unwrap_or(u8::MAX));
+            let units = taken.into_iter().map(|h| h.unit).collect();
+            parts.push(Part { track, dts, samples, units });
+        }
+        let first = parts.first()?;
+        let unit = first.units.first()?;
+        let key = first.track == self.leading && unit.random_access;
+        let (wall, end) = (unit.wall, self.end);
+        Some(Plan { parts, key, wall, end, readable: Position(0) })
+    }
+}
+
+/// When a unit is decoded, on the wall clock.
+fn decoded_at(track: &Track, unit: &AccessUnit) -> WallTime {
+    unit.wall - MediaTime::from_ticks(i64::from(unit.cts)).to_span(track.timescale)
+}
+
+fn ticks_u32(span: MediaTime) -> u32 {
+    u32::try_from(span.ticks().max(0)).unwrap_or(u32::MAX)
+}
+
+/// How long a unit lasts whose next one is not known.
+fn alone(track: &Track, unit: &AccessUnit, before: Option<u32>) -> u32 {
+    let rate = u64::from(track.timescale.get());
+    let of_audio = |samples: u64, sample_rate: u32| {
+        let ticks = (samples * rate).checked_div(u64::from(sample_rate))?;
+        u32::try_from(ticks).ok().filter(|&t| t > 0)
+    };
+    let nominal = match &track.parameters {
+        Parameters::Aac(p) => of_audio(u64::from(p.frame_length), p.sample_rate),
+        Parameters::G711(p) => {
+            of_audio(unit.len() as u64 / u64::from(p.channels.max(1)), p.sample_rate)
+        }
+        _ => None,
+    };
+    // Video of which there is but one unit: a frame at the usual rate.
+    nominal.or(before).unwrap_or(track.timescale.get() / 25)
+}
+
+/// Whether both runs' tracks can stand in one file.
+fn same_entries(a: &Run, b: &Run) -> bool {
+    a.tracks.len() == b.tracks.len()
+        && (0..a.tracks.len()).all(|i| same_entry(a, b, TrackIndex(u8::try_from(i).unwrap_or(u8::MAX))))
+}
+
+fn same_entry(a: &Run, b: &Run, track: TrackIndex) -> bool {
+    match (a.tracks.get(track.as_usize()), b.tracks.get(track.as_usize())) {
+        (Some(a), Some(b)) => {
+            a.timescale == b.timescale && !a.parameters.needs_new_sample_entry(&b.parameters)
+        }
+        _ => false,
+    }
+}
+
+/// The last few distances between video units, to know a slow camera from lost packets.
+#[derive(Debug, Default)]
+struct Intervals {
+    recent: VecDeque<WallSpan>,
+}
+
+impl Intervals {
+    /// Enough for a median that a few lost frames do not move.
+    const KEPT: usize = 15;
+
+    fn push(&mut self, interval: WallSpan) {
+        if self.recent.len() >= Self::KEPT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(interval);
+    }
+
+    /// Nothing is known of a run's first unit: then any interval may be the usual one.
+    fn three_times_median(&self) -> WallSpan {
+        let mut sorted: Vec<_> = self.recent.iter().copied().collect();
+        sorted.sort_unstable();
+        let median = sorted.get(sorted.len() / 2).copied();
+        median.map_or(WallSpan::from_micros(i64::MAX), |m| m + m + m)
+    }
+}

@@ -1,0 +1,393 @@
+//! Tables `camera` and `stream`: what is configured, and what is kept for its footage.
+//!
+//! A slug's row is never inserted twice: a camera deleted with its footage kept is hidden, and
+//! one made later under its slug takes the row over, with its streams by role. So the ids that
+//! stand in the segment files stay true.
+
+use sqlx::SqliteConnection;
+
+use super::{
+    Result, Store, StoreError,
+    columns::{limits, record, record_text, signed, transport, transport_text, wall},
+    failed, gap,
+};
+use crate::{
+    id::{CameraId, Role, Slug, StreamId},
+    model::{Camera, CameraStream, Secret},
+    proto::time::WallTime,
+    seal::Sealer,
+};
+
+/// A camera joined with one of its streams, or with none.
+#[derive(sqlx::FromRow)]
+struct Row {
+    id: CameraId,
+    slug: String,
+    name: String,
+    enabled: bool,
+    username: Option<String>,
+    password_sealed: Option<Vec<u8>>,
+    record: String,
+    max_age_s: Option<i64>,
+    max_bytes: Option<i64>,
+    volume: Option<String>,
+    created_us: i64,
+    updated_us: i64,
+    stream_id: Option<StreamId>,
+    role: Option<String>,
+    url: Option<String>,
+    transport: Option<String>,
+    audio: Option<bool>,
+    stream_record: Option<String>,
+    own_retention: Option<bool>,
+    stream_max_age_s: Option<i64>,
+    stream_max_bytes: Option<i64>,
+    stream_volume: Option<String>,
+    stream_created_us: Option<i64>,
+}
+
+/// `$cameras` is a subquery for the cameras wanted.
+macro_rules! select {
+    ($cameras:literal) => {
+        concat!(
+            "select camera.id, camera.slug, camera.name, camera.enabled, camera.username,
+                    camera.password_sealed, camera.record, camera.max_age_s, camera.max_bytes,
+                    camera.volume, camera.created_us, camera.updated_us,
+                    stream.id as stream_id, stream.role, stream.url, stream.transport,
+                    stream.audio, stream.record as stream_record, stream.own_retention,
+                    stream.max_age_s as stream_max_age_s, stream.max_bytes as stream_max_bytes,
+                    stream.volume as stream_volume, stream.created_us as stream_created_us
+             from (",
+            $cameras,
+            ") as camera
+             left join stream on stream.camera = camera.id and stream.hidden_us is null
+             order by camera.slug, stream.role"
+        )
+    };
+}
+
+const PAGE: &str = select!(
+    "select * from camera where deleted_us is null and slug > ?1 order by slug limit ?2"
+);
+const BY_SLUG: &str = select!("select * from camera where deleted_us is null and slug = ?1");
+const KNOWN: &str = "select id, deleted_us from camera where slug = ?1";
+const PUT_CAMERA: &str = "
+    insert into camera (id, slug, name, enabled, username, password_sealed, record, max_age_s,
+                        max_bytes, volume, created_us, updated_us, deleted_us)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, null)
+    on conflict (slug) do update set
+        name = excluded.name, enabled = excluded.enabled, username = excluded.username,
+        password_sealed = excluded.password_sealed, record = excluded.record,
+        max_age_s = excluded.max_age_s, max_bytes = excluded.max_bytes,
+        volume = excluded.volume, created_us = excluded.created_us,
+        updated_us = excluded.updated_us, deleted_us = null";
+const PUT_STREAM: &str = "
+    insert into stream (id, camera, role, url, transport, audio, record, own_retention,
+                        max_age_s, max_bytes, volume, created_us, hidden_us)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, null)
+    on conflict (camera, role) do update set
+        url = excluded.url, transport = excluded.transport, audio = excluded.audio,
+        record = excluded.record, own_retention = excluded.own_retention,
+        max_age_s = excluded.max_age_s, max_bytes = excluded.max_bytes,
+        volume = excluded.volume, created_us = excluded.created_us, hidden_us = null";
+const HIDE_STREAM: &str = "
+    update stream set hidden_us = ?3 where camera = ?1 and role = ?2 and hidden_us is null
+    returning id";
+const HIDE_CAMERA: &str = "
+    update camera set deleted_us = ?2, username = null, password_sealed = null
+    where id = ?1 and deleted_us is null";
+const FILES: &str = "
+    select volume.path, segment.path
+    from stream
+    cross join segment on segment.stream = stream.id
+    cross join volume on volume.id = segment.volume
+    where stream.camera = ?1";
+/// Children first. `segment_keys` and `segment_track` go with their segments.
+const DELETE: [&str; 5] = [
+    "delete from segment where stream in (select id from stream where camera = ?1)",
+    "delete from run where stream in (select id from stream where camera = ?1)",
+    "delete from gap where stream in (select id from stream where camera = ?1)",
+    "delete from stream where camera = ?1",
+    "delete from camera where id = ?1",
+];
+
+impl Store {
+    /// All cameras, by slug.
+    pub async fn cameras(&self) -> Result<Vec<Camera>> {
+        self.cameras_page(None, u32::MAX).await
+    }
+
+    /// A page of cameras by slug, after `after`.
+    pub async fn cameras_page(&self, after: Option<&Slug>, limit: u32) -> Result<Vec<Camera>> {
+        let rows: Vec<Row> = sqlx::query_as(PAGE)
+            .bind(after.map_or("", Slug::as_str))
+            .bind(limit)
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed("list cameras"))?;
+        self.gather(rows)
+    }
+
+    /// One camera.
+    pub async fn camera_by_slug(&self, slug: &Slug) -> Result<Option<Camera>> {
+        let rows: Vec<Row> = sqlx::query_as(BY_SLUG)
+            .bind(slug.as_str())
+            .fetch_all(&self.readers)
+            .await
+            .map_err(failed("read a camera"))?;
+        Ok(self.gather(rows)?.pop())
+    }
+
+    /// Adds; `Conflict` when the slug is taken. A slug that was deleted with its footage kept
+    /// gets the old camera's and streams' ids back: what is returned has the ids that count.
+    pub async fn insert_camera(&self, mut camera: Camera) -> Result<Camera> {
+        let sealer = self.sealer.clone();
+        self.writer
+            .write("add a camera", move |db| {
+                Box::pin(async move {
+                    let known: Option<(CameraId, Option<i64>)> = sqlx::query_as(KNOWN)
+                        .bind(camera.slug.as_str())
+                        .fetch_optional(&mut *db)
+                        .await
+                        .map_err(failed("look for a camera's slug"))?;
+                    match known {
+                        Some((_, None)) => return Err(StoreError::Conflict("camera")),
+                        Some((id, Some(_))) => camera.id = id,
+                        None => {}
+                    }
+                    put(db, &sealer, &camera).await?;
+                    for stream in &mut camera.streams {
+                        stream.id = stored_id(db, camera.id, stream.role).await?;
+                    }
+                    Ok(camera)
+                })
+            })
+            .await
+    }
+
+    /// Replaces everything but id and slug.
+    ///
+    /// Streams go by their roles: one that stays keeps its stored id, one not listed is hidden
+    /// with its footage kept, one that comes back gets its old id back.
+    pub async fn update_camera(&self, camera: &Camera) -> Result<()> {
+        let camera = camera.clone();
+        let sealer = self.sealer.clone();
+        let now = self.clock.now();
+        self.writer
+            .write("change a camera", move |db| {
+                Box::pin(async move {
+                    let known: Option<(CameraId, Option<i64>)> = sqlx::query_as(KNOWN)
+                        .bind(camera.slug.as_str())
+                        .fetch_optional(&mut *db)
+                        .await
+                        .map_err(failed("look for a camera"))?;
+                    if known != Some((camera.id, None)) {
+                        return Err(StoreError::NotFound("camera"));
+                    }
+                    put(db, &sealer, &camera).await?;
+                    for role in [Role::Main, Role::Sub] {
+                        if !camera.streams.iter().any(|stream| stream.role == role) {
+                            hide_stream(db, camera.id, role, now).await?;
+                        }
+                    }
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// Deletes. With `keep_footage` its rows stay for adoption (hidden from lists, its login
+    /// forgotten); else the paths of files to unlink come back: (volume, path).
+    ///
+    /// One transaction, in which other writes wait: about a second for a million segments.
+    pub async fn delete_camera(
+        &self,
+        id: CameraId,
+        keep_footage: bool,
+    ) -> Result<Vec<(String, String)>> {
+        let now = self.clock.now();
+        self.writer
+            .write("delete a camera", move |db| {
+                Box::pin(async move {
+                    if keep_footage {
+                        hide(db, id, now).await.map(|()| Vec::new())
+                    } else {
+                        delete(db, id).await
+                    }
+                })
+            })
+            .await
+    }
+
+    /// Rows of one camera stand together.
+    fn gather(&self, rows: Vec<Row>) -> Result<Vec<Camera>> {
+        let mut cameras: Vec<Camera> = Vec::new();
+        for row in rows {
+            let stream = row.stream()?;
+            if cameras.last().is_none_or(|last| last.id != row.id) {
+                cameras.push(row.into_camera(&self.sealer)?);
+            }
+            if let Some(camera) = cameras.last_mut() {
+                camera.streams.extend(stream);
+            }
+        }
+        Ok(cameras)
+    }
+}
+
+/// A camera's password does not open in another camera's row.
+fn context(camera: CameraId) -> String {
+    format!("camera {camera}")
+}
+
+async fn put(db: &mut SqliteConnection, sealer: &Sealer, camera: &Camera) -> Result<()> {
+    let sealed = camera
+        .password
+        .as_ref()
+        .map(|password| sealer.seal(&context(camera.id), password.expose().as_bytes()));
+    sqlx::query(PUT_CAMERA)
+        .bind(camera.id)
+        .bind(camera.slug.as_str())
+        .bind(&camera.name)
+        .bind(camera.enabled)
+        .bind(camera.username.as_deref())
+        .bind(sealed)
+        .bind(record_text(camera.record))
+        .bind(camera.retention.max_age_seconds.map(signed))
+        .bind(camera.retention.max_bytes.map(signed))
+        .bind(camera.volume.as_deref())
+        .bind(camera.created.as_micros())
+        .bind(camera.updated.as_micros())
+        .execute(&mut *db)
+        .await
+        .map_err(failed("write a camera"))?;
+    for stream in &camera.streams {
+        let own = stream.retention.unwrap_or_default();
+        sqlx::query(PUT_STREAM)
+            .bind(stream.id)
+            .bind(camera.id)
+            .bind(stream.role.as_str())
+            .bind(&stream.url)
+            .bind(transport_text(stream.transport))
+            .bind(stream.audio)
+            .bind(stream.record.map(record_text))
+            .bind(stream.retention.is_some())
+            .bind(own.max_age_seconds.map(signed))
+            .bind(own.max_bytes.map(signed))
+            .bind(stream.volume.as_deref())
+            .bind(stream.created.as_micros())
+            .execute(&mut *db)
+            .await
+            .map_err(failed("write a stream"))?;
+    }
+    Ok(())
+}
+
+async fn stored_id(db: &mut SqliteConnection, camera: CameraId, role: Role) -> Result<StreamId> {
+    sqlx::query_scalar("select id from stream where camera = ?1 and role = ?2")
+        .bind(camera)
+        .bind(role.as_str())
+        .fetch_one(db)
+        .await
+        .map_err(failed("read a stream's id"))
+}
+
+/// Nothing is expected of a hidden stream, so a gap that lasted ends here.
+async fn hide_stream(
+    db: &mut SqliteConnection,
+    camera: CameraId,
+    role: Role,
+    now: WallTime,
+) -> Result<()> {
+    let hidden: Option<StreamId> = sqlx::query_scalar(HIDE_STREAM)
+        .bind(camera)
+        .bind(role.as_str())
+        .bind(now.as_micros())
+        .fetch_optional(&mut *db)
+        .await
+        .map_err(failed("hide a stream"))?;
+    match hidden {
+        Some(stream) => gap::end(db, stream, now).await,
+        None => Ok(()),
+    }
+}
+
+async fn hide(db: &mut SqliteConnection, id: CameraId, now: WallTime) -> Result<()> {
+    let done = sqlx::query(HIDE_CAMERA)
+        .bind(id)
+        .bind(now.as_micros())
+        .execute(&mut *db)
+        .await
+        .map_err(failed("hide a camera"))?;
+    if done.rows_affected() == 0 {
+        return Err(StoreError::NotFound("camera"));
+    }
+    for role in [Role::Main, Role::Sub] {
+        hide_stream(db, id, role, now).await?;
+    }
+    Ok(())
+}
+
+async fn delete(db: &mut SqliteConnection, id: CameraId) -> Result<Vec<(String, String)>> {
+    let files = sqlx::query_as(FILES)
+        .bind(id)
+        .fetch_all(&mut *db)
+        .await
+        .map_err(failed("list a camera's files"))?;
+    let mut deleted = 0;
+    for sql in DELETE {
+        let done = sqlx::query(sql)
+            .bind(id)
+            .execute(&mut *db)
+            .await
+            .map_err(failed("delete a camera"))?;
+        deleted = done.rows_affected();
+    }
+    // The last one is the camera itself.
+    if deleted == 0 { Err(StoreError::NotFound("camera")) } else { Ok(files) }
+}
+
+impl Row {
+    fn stream(&self) -> Result<Option<CameraStream>> {
+        const BROKEN: StoreError = StoreError::Corrupt("stream");
+        let Some(id) = self.stream_id else { return Ok(None) };
+        let text = |column: &Option<String>| column.clone().ok_or(BROKEN);
+        let own = limits(self.stream_max_age_s, self.stream_max_bytes);
+        Ok(Some(CameraStream {
+            id,
+            role: text(&self.role)?.parse().map_err(|_| StoreError::Corrupt("stream role"))?,
+            url: text(&self.url)?,
+            transport: transport(&text(&self.transport)?)?,
+            audio: self.audio.ok_or(BROKEN)?,
+            record: self.stream_record.as_deref().map(record).transpose()?,
+            retention: self.own_retention.ok_or(BROKEN)?.then_some(own),
+            volume: self.stream_volume.clone(),
+            created: wall(self.stream_created_us.ok_or(BROKEN)?),
+        }))
+    }
+
+    fn into_camera(self, sealer: &Sealer) -> Result<Camera> {
+        let open = |sealed: Vec<u8>| {
+            let plain = sealer.open(&context(self.id), &sealed)?;
+            String::from_utf8(plain).ok().map(Secret::new)
+        };
+        let password = self
+            .password_sealed
+            .map(|sealed| open(sealed).ok_or(StoreError::Corrupt("camera password")))
+            .transpose()?;
+        Ok(Camera {
+            id: self.id,
+            slug: self.slug.parse().map_err(|_| StoreError::Corrupt("camera slug"))?,
+            name: self.name,
+            enabled: self.enabled,
+            username: self.username,
+            password,
+            record: record(&self.record)?,
+            retention: limits(self.max_age_s, self.max_bytes),
+            volume: self.volume,
+            streams: Vec::new(),
+            created: wall(self.created_us),
+            updated: wall(self.updated_us),
+        })
+    }
+}

@@ -1,0 +1,86 @@
+//! Between columns and types: the text of enums, and integers of another sign.
+
+use super::{Result, StoreError};
+use crate::{
+    model::{RecordMode, RetentionLimits, Transport, UserRole},
+    proto::{reason::GapReason, time::WallTime},
+};
+
+/// SQLite's integers are signed. Nothing that is counted comes near 2⁶³; a wrong number from
+/// outside stays a wrong number.
+pub(super) fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// Inverse of [`signed`].
+pub(super) fn unsigned(n: i64) -> u64 {
+    u64::try_from(n).unwrap_or(0)
+}
+
+pub(super) fn small(n: i64, what: &'static str) -> Result<u32> {
+    u32::try_from(n).map_err(|_| StoreError::Corrupt(what))
+}
+
+pub(super) fn wall(us: i64) -> WallTime {
+    WallTime::from_micros(us)
+}
+
+pub(super) fn reason(text: &str) -> Result<GapReason> {
+    text.parse().map_err(|_| StoreError::Corrupt("gap reason"))
+}
+
+pub(super) const fn record_text(mode: RecordMode) -> &'static str {
+    match mode {
+        RecordMode::Always => "always",
+        RecordMode::Never => "never",
+    }
+}
+
+pub(super) fn record(text: &str) -> Result<RecordMode> {
+    match text {
+        "always" => Ok(RecordMode::Always),
+        "never" => Ok(RecordMode::Never),
+        _ => Err(StoreError::Corrupt("record mode")),
+    }
+}
+
+pub(super) const fn transport_text(transport: Transport) -> &'static str {
+    match transport {
+        Transport::Auto => "auto",
+        Transport::Tcp => "tcp",
+        Transport::Udp => "udp",
+    }
+}
+
+pub(super) fn transport(text: &str) -> Result<Transport> {
+    match text {
+        "auto" => Ok(Transport::Auto),
+        "tcp" => Ok(Transport::Tcp),
+        "udp" => Ok(Transport::Udp),
+        _ => Err(StoreError::Corrupt("transport")),
+    }
+}
+
+pub(super) const fn user_role_text(role: UserRole) -> &'static str {
+    match role {
+        UserRole::Admin => "admin",
+        UserRole::Operator => "operator",
+        UserRole::Viewer => "viewer",
+    }
+}
+
+pub(super) fn user_role(text: &str) -> Result<UserRole> {
+    match text {
+        "admin" => Ok(UserRole::Admin),
+        "operator" => Ok(UserRole::Operator),
+        "viewer" => Ok(UserRole::Viewer),
+        _ => Err(StoreError::Corrupt("user role")),
+    }
+}
+
+pub(super) fn limits(max_age_s: Option<i64>, max_bytes: Option<i64>) -> RetentionLimits {
+    RetentionLimits {
+        max_age_seconds: max_age_s.map(unsigned),
+        max_bytes: max_bytes.map(unsigned),
+    }
+}
