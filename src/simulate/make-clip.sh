@@ -6,7 +6,7 @@
 # (375 x 1024 / 48000) and of GOPs (8 x 25): the loop then never drifts sound against picture.
 #
 # The sound is encoded three times over and the middle is cut out, so that the encoder's delay and start-up are not in
-# the clip and the seam cannot be heard. `bitexact` keeps versions and dates out of the file.
+# the clip and the seam cannot be heard. The encoder's own note (SEI) is taken out. `bitexact` keeps versions and dates out of the file.
 set -eu
 cd "$(dirname "$0")"
 work=$(mktemp -d)
@@ -26,6 +26,6 @@ ffmpeg -nostdin -y -loglevel error -fflags +bitexact -f lavfi \
     -c:a aac -b:a 48k -flags +bitexact -f adts "$work/long.aac"
 ffmpeg -nostdin -y -loglevel error -fflags +bitexact -i "$work/long.aac" -ss 8.01 -frames:a 375 -c copy "$work/sound.m4a"
 
-ffmpeg -nostdin -y -loglevel error -fflags +bitexact -i "$work/video.mp4" -i "$work/sound.m4a" -map 0:v -map 1:a -c copy \
+ffmpeg -nostdin -y -loglevel error -fflags +bitexact -i "$work/video.mp4" -i "$work/sound.m4a" -map 0:v -map 1:a -c copy -bsf:v filter_units=remove_types=6 \
     -flags +bitexact -movflags +faststart clip.mp4
 ffprobe -v error -count_packets -show_entries stream=codec_name,profile,nb_read_packets,duration -of compact clip.mp4
