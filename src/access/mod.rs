@@ -192,10 +192,6 @@ impl Access {
 
 /// The one rule for who may do what, for every protocol. `camera` is the one it is about, if any.
 #[expect(clippy::todo, unused_variables, reason = "stub")]
-pub fn decide(
-    principal: &Principal,
-    action: Action,
-    camera: Option<&Slug>,
-) -> Result<(), Denied> {
+pub fn decide(principal: &Principal, action: Action, camera: Option<&Slug>) -> Result<(), Denied> {
     todo!()
 }

@@ -66,9 +66,8 @@ macro_rules! select {
     };
 }
 
-const PAGE: &str = select!(
-    "select * from camera where deleted_us is null and slug > ?1 order by slug limit ?2"
-);
+const PAGE: &str =
+    select!("select * from camera where deleted_us is null and slug > ?1 order by slug limit ?2");
 const BY_SLUG: &str = select!("select * from camera where deleted_us is null and slug = ?1");
 const KNOWN: &str = "select id, deleted_us from camera where slug = ?1";
 const PUT_CAMERA: &str = "
@@ -336,11 +335,8 @@ async fn delete(db: &mut SqliteConnection, id: CameraId) -> Result<Vec<(String, 
         .map_err(failed("list a camera's files"))?;
     let mut deleted = 0;
     for sql in DELETE {
-        let done = sqlx::query(sql)
-            .bind(id)
-            .execute(&mut *db)
-            .await
-            .map_err(failed("delete a camera"))?;
+        let done =
+            sqlx::query(sql).bind(id).execute(&mut *db).await.map_err(failed("delete a camera"))?;
         deleted = done.rows_affected();
     }
     // The last one is the camera itself.

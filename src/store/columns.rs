@@ -79,8 +79,5 @@ pub(super) fn user_role(text: &str) -> Result<UserRole> {
 }
 
 pub(super) fn limits(max_age_s: Option<i64>, max_bytes: Option<i64>) -> RetentionLimits {
-    RetentionLimits {
-        max_age_seconds: max_age_s.map(unsigned),
-        max_bytes: max_bytes.map(unsigned),
-    }
+    RetentionLimits { max_age_seconds: max_age_s.map(unsigned), max_bytes: max_bytes.map(unsigned) }
 }

@@ -22,8 +22,7 @@ impl Store {
             return Ok(Coverage::default());
         }
         // One snapshot of both tables: between two, a run could end and its gap begin.
-        let mut snapshot =
-            self.readers.begin().await.map_err(failed("begin to read coverage"))?;
+        let mut snapshot = self.readers.begin().await.map_err(failed("begin to read coverage"))?;
         let runs: Vec<run::Row> = sqlx::query_as(run::OVERLAPPING)
             .bind(stream)
             .bind(range.start.as_micros())

@@ -140,11 +140,7 @@ impl Store {
 }
 
 /// Ends the gap of a stream that lasts, if there is one.
-pub(super) async fn end(
-    db: &mut SqliteConnection,
-    stream: StreamId,
-    end: WallTime,
-) -> Result<()> {
+pub(super) async fn end(db: &mut SqliteConnection, stream: StreamId, end: WallTime) -> Result<()> {
     for sql in [DELETE_EMPTY, END] {
         sqlx::query(sql)
             .bind(stream)

@@ -174,11 +174,7 @@ impl Store {
     /// Answers when the writer and a reader work.
     pub async fn ping(&self) -> Result<()> {
         self.writer.write("ping", |_| Box::pin(async { Ok(()) })).await?;
-        sqlx::query("select 1")
-            .execute(&self.readers)
-            .await
-            .map(|_| ())
-            .map_err(failed("ping"))
+        sqlx::query("select 1").execute(&self.readers).await.map(|_| ()).map_err(failed("ping"))
     }
 }
 

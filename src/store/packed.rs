@@ -101,7 +101,8 @@ mod tests {
 
     #[test]
     fn a_minute_of_key_frames_fits_in_400_bytes() {
-        let keys: Vec<_> = (0..60).map(|i| key(i * 1_000_417, 1_400 + i as u64 * 612_345)).collect();
+        let keys: Vec<_> =
+            (0..60).map(|i| key(i * 1_000_417, 1_400 + i as u64 * 612_345)).collect();
         assert!(pack_keys(&keys).len() < 400, "{}", pack_keys(&keys).len());
     }
 

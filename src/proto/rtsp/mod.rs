@@ -7,10 +7,11 @@
 //!
 //! [`message`] holds the types and their writers, [`parse`] finds them in a stream of bytes,
 //! [`headers`] gives the header fields types, [`sdp`] describes what can be played, and [`auth`]
-//! is Digest as a server needs it.
+//! is Digest as a server needs it. [`server`] is the server's session state machine.
 
 pub mod auth;
 pub mod headers;
 pub mod message;
 pub mod parse;
 pub mod sdp;
+pub mod server;

@@ -1,0 +1,145 @@
+//! From a `Range` header to what is wished for, and from what will be played to the header that
+//! says so, in the unit the client asked in.
+
+use super::session::Unit;
+use crate::proto::{
+    rtsp::headers::{ClockRange, HeaderError, Npt, NptRange, Range},
+    time::{WallSpan, WallTime},
+};
+
+/// A point on a recording's timeline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spot {
+    /// In recorded time since the clip's start.
+    Npt(WallSpan),
+    /// In wall time.
+    Wall(WallTime),
+    /// The live edge.
+    Now,
+}
+
+/// What a PLAY asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// Begin here; `None`: go on at the very unit where it stopped (at the start the first time).
+    pub start: Option<Spot>,
+    /// Stop here; `None`: at the end.
+    pub end: Option<Spot>,
+}
+
+/// What will be played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// What the camera sends from now on.
+    Live {
+        /// Wall time now, for a client that asked in `clock=`.
+        now: WallTime,
+    },
+    /// Footage.
+    Recorded {
+        /// From the true start of the first picture to the end, in recorded time.
+        npt: (WallSpan, WallSpan),
+        /// The same in wall time.
+        wall: (WallTime, WallTime),
+    },
+}
+
+/// Why a `Range` cannot be played.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RangeError {
+    /// 400.
+    Malformed,
+    /// A unit we do not have: 501 (RFC 2326 §12.29).
+    Unit,
+    /// Backwards: 457. (Reverse play asks so, together with a negative Scale.)
+    Backwards,
+}
+
+impl From<HeaderError> for RangeError {
+    fn from(_: HeaderError) -> Self {
+        Self::Malformed
+    }
+}
+
+/// Reads a `Range` header.
+pub(super) fn wish(header: Option<&str>) -> Result<(Wish, Option<Unit>), RangeError> {
+    let Some(header) = header else { return Ok((Wish::default(), None)) };
+    // RFC 2326 §12.29 lets `time=` stand behind a `;`, and GStreamer sends it alone, too.
+    if header.trim_start().get(..5).is_some_and(|head| head.eq_ignore_ascii_case("time=")) {
+        return Ok((Wish::default(), None));
+    }
+    match Range::parse(header)? {
+        Range::Npt(NptRange { start, end }) => {
+            if let (Some(Npt::At(a)), Some(Npt::At(b))) = (start, end)
+                && b < a
+            {
+                return Err(RangeError::Backwards);
+            }
+            let spot = |npt| match npt {
+                Npt::Now => Spot::Now,
+                Npt::At(at) => Spot::Npt(at),
+            };
+            // `npt=a-now` ends where the recording does, which is what no end says.
+            let end = end.map(spot).filter(|end| *end != Spot::Now);
+            Ok((Wish { start: start.map(spot), end }, Some(Unit::Npt)))
+        }
+        Range::Clock(ClockRange { start, end }) => {
+            if matches!((start, end), (Some(a), Some(b)) if b < a) {
+                return Err(RangeError::Backwards);
+            }
+            let wish = Wish { start: start.map(Spot::Wall), end: end.map(Spot::Wall) };
+            Ok((wish, Some(Unit::Clock)))
+        }
+        Range::Unsupported => Err(RangeError::Unit),
+    }
+}
+
+/// The `Range` of an answer.
+pub(super) fn told(extent: Extent, unit: Unit) -> Range {
+    match (extent, unit) {
+        (Extent::Live { .. }, Unit::Npt) => {
+            Range::Npt(NptRange { start: Some(Npt::Now), end: None })
+        }
+        (Extent::Live { now }, Unit::Clock) => {
+            Range::Clock(ClockRange { start: Some(now), end: None })
+        }
+        (Extent::Recorded { npt: (a, b), .. }, Unit::Npt) => {
+            Range::Npt(NptRange { start: Some(Npt::At(a)), end: Some(Npt::At(b)) })
+        }
+        (Extent::Recorded { wall: (a, b), .. }, Unit::Clock) => {
+            Range::Clock(ClockRange { start: Some(a), end: Some(b) })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn npt(seconds: i64) -> Spot {
+        Spot::Npt(WallSpan::from_secs(seconds))
+    }
+
+    #[test]
+    fn the_ranges_players_send_are_understood() {
+        let asked = |header| wish(Some(header)).unwrap().0;
+        assert_eq!(asked("npt=0.000-"), Wish { start: Some(npt(0)), end: None });
+        assert_eq!(asked("npt=60-120"), Wish { start: Some(npt(60)), end: Some(npt(120)) });
+        assert_eq!(asked("npt=0:01:00-"), Wish { start: Some(npt(60)), end: None });
+        assert_eq!(asked("npt=now-"), Wish { start: Some(Spot::Now), end: None });
+        assert_eq!(asked("npt=5-now"), Wish { start: Some(npt(5)), end: None });
+        assert_eq!(asked("npt=-20"), Wish { start: None, end: Some(npt(20)) });
+        assert_eq!(asked("time=20261122T100000Z"), Wish::default());
+        assert_eq!(wish(None), Ok((Wish::default(), None)));
+        let (clock, unit) = wish(Some("clock=20261122T100000Z-20261122T110000.5Z")).unwrap();
+        assert_eq!(unit, Some(Unit::Clock));
+        assert_eq!(clock.start, Some(Spot::Wall(WallTime::from_micros(1_795_341_600_000_000))));
+    }
+
+    #[test]
+    fn what_cannot_be_played_is_told_apart() {
+        assert_eq!(wish(Some("npt=80-0")), Err(RangeError::Backwards));
+        assert_eq!(wish(Some("smpte=0:10:00-")), Err(RangeError::Unit));
+        assert_eq!(wish(Some("npt=x-")), Err(RangeError::Malformed));
+    }
+}

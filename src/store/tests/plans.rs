@@ -1,0 +1,66 @@
+//! What SQLite does for each query: it must search, and never read a whole table of footage.
+
+use super::*;
+use crate::store::{gap, run, segment};
+
+async fn plan(store: &Store, sql: &'static str) -> Vec<String> {
+    let explain = sqlx::AssertSqlSafe(format!("explain query plan {sql}"));
+    let mut query = sqlx::query_as(explain);
+    for _ in 0..sql.matches('?').count().min(7) {
+        query = query.bind(0);
+    }
+    let rows: Vec<(i64, i64, i64, String)> = query.fetch_all(&store.readers).await.unwrap();
+    rows.into_iter().map(|row| row.3).collect()
+}
+
+#[tokio::test]
+async fn range_queries_search_an_index_and_scan_no_table_of_footage() {
+    let fixture = Fixture::new().await;
+    for (name, sql, searches) in [
+        ("segments of a range", segment::OVERLAPPING, "(stream=? AND start_us>? AND start_us<?)"),
+        ("segment of an instant", segment::HOLDING, "(stream=? AND start_us>? AND start_us<?)"),
+        ("segment after", segment::AFTER, "(stream=? AND start_us>?)"),
+        ("segment before", segment::BEFORE, "(stream=? AND start_us<?)"),
+        (
+            "runs of a range",
+            run::OVERLAPPING,
+            "(stream=? AND lane=? AND start_us>? AND start_us<?)",
+        ),
+        (
+            "gaps of a range",
+            gap::OVERLAPPING,
+            "(stream=? AND lane=? AND start_us>? AND start_us<?)",
+        ),
+    ] {
+        let plan = plan(&fixture.store, sql).await;
+        assert!(plan.iter().any(|line| line.contains(searches)), "{name}: {plan:#?}");
+        let mut before = "";
+        for line in &plan {
+            let scans = line.starts_with("SCAN") && line != "SCAN lanes";
+            assert!(!scans, "{name}: {plan:#?}");
+            // A search by stream alone would read all its rows; the first lane is a `min`, which
+            // reads one.
+            let all = line.ends_with("(stream=?)") && before != "SETUP";
+            assert!(!all, "{name}: {plan:#?}");
+            before = line;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_lasts_is_found_by_its_own_small_index() {
+    let fixture = Fixture::new().await;
+    for (sql, index) in [(segment::OPEN, "segment_open"), (run::LASTING, "run_lasting")] {
+        let plan = plan(&fixture.store, sql).await;
+        assert!(plan.iter().any(|line| line.contains(index)), "{plan:#?}");
+    }
+}
+
+#[tokio::test]
+async fn usage_reads_one_row_a_stream() {
+    let fixture = Fixture::new().await;
+    let plan = plan(&fixture.store, segment::USAGE).await;
+    let segment: Vec<_> = plan.iter().filter(|line| line.contains("segment")).collect();
+    assert_eq!(segment.len(), 1, "{plan:#?}");
+    assert!(segment[0].starts_with("SEARCH segment USING PRIMARY KEY (stream=?)"), "{plan:#?}");
+}
