@@ -188,7 +188,9 @@ async fn delete(
         let volumes = worker.volumes.clone();
         worker.tasks.spawn(async move {
             for (volume, path) in files {
-                volumes.remove(&volume, &path).await;
+                if let Err(error) = volumes.remove(&volume, &path).await {
+                    tracing::warn!(%error, "delete a segment file");
+                }
             }
         });
         Ok(())
