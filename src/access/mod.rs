@@ -1,12 +1,46 @@
 //! Who may do what: one answer for HTTP and RTSP.
 //!
-//! Signatures fixed; bodies follow.
+//! ```text
+//! HTTP Basic  ─▶ basic()  ─┐
+//! HTTP Bearer ─▶ bearer() ─┼─▶ Principal ─▶ decide(principal, action, camera) ─▶ Ok | Denied
+//! RTSP Digest ─▶ digest_secret(), digest_checked() ─┘
+//! ```
+//!
+//! # What is kept of a password
+//!
+//! An Argon2id hash, for Basic. Digest cannot be checked against that: it needs HA1, which is as
+//! good as the password to whoever has it, so the two HA1s (MD5 and SHA-256) are sealed
+//! ([`crate::seal`]). Of a token only its SHA-256 is kept: it is random, so that is enough.
+//!
+//! # Against guessing
+//!
+//! * An address that keeps failing has to wait, longer each time ([`attempts`]). What is right
+//!   beyond doubt gets in all the same (a token, a login that was checked a moment ago): one
+//!   attacker behind a shared address does not lock out the rest.
+//! * Few hashes run at once and few wait ([`password`]): a flood costs a flooder, not the recorder.
+//! * An unknown name takes the time that a wrong password takes.
+//! * A right login is remembered for a minute, so that a poller with Basic does not cost a hash
+//!   a request ([`recent`]).
 
-use std::{net::IpAddr, time::Duration};
+mod account;
+mod attempts;
+mod password;
+mod recent;
+mod rule;
+#[cfg(test)]
+mod tests;
+
+use std::{net::IpAddr, sync::Arc, time::Duration};
+
+pub use self::rule::{Action, decide};
+use self::{
+    account::{Fixed, Stored},
+    attempts::Attempts,
+};
 
 use crate::{
     clock::Clock,
-    id::{Slug, TokenId, UserId},
+    id::{TokenId, UserId},
     model::{Secret, Token, UserRole},
     proto::time::WallTime,
     seal::Sealer,
@@ -15,6 +49,9 @@ use crate::{
 
 /// The realm of every challenge, and part of the stored Digest secrets: it can never change.
 pub const REALM: &str = "vedette";
+
+/// The login of the administrator made at first start.
+pub const ADMIN: &str = "admin";
 
 /// Whether a login is needed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,26 +72,6 @@ pub struct Principal {
     pub name: String,
     /// Their role.
     pub role: UserRole,
-}
-
-/// What somebody wants to do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Action {
-    /// See a camera's live picture.
-    ViewLive,
-    /// See a camera's recorded footage: timeline, segments, playback.
-    ViewRecorded,
-    /// See that cameras exist and how they are set up (never their passwords).
-    ReadCameras,
-    /// Add, change, delete cameras, and probe addresses.
-    ManageCameras,
-    /// See whether cameras run and volumes have room.
-    ReadStatus,
-    /// Scrape metrics.
-    ReadMetrics,
-    /// Mint, list and revoke one's own tokens.
-    ManageOwnTokens,
 }
 
 /// Why somebody is turned away.
@@ -94,7 +111,7 @@ pub enum AccessError {
 }
 
 /// What RTSP's Digest is checked against; also for unknown names (then it fits no password).
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct DigestSecret {
     /// Lower-case hex of MD5(name:realm:password).
     pub md5_ha1: Secret,
@@ -114,37 +131,76 @@ pub struct Minted {
 
 /// The doorkeeper. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Access {}
+pub struct Access(Arc<Inner>);
 
-#[expect(clippy::todo, unused_variables, reason = "stub")]
+#[derive(Debug)]
+struct Inner {
+    accounts: Accounts,
+    attempts: Attempts,
+}
+
+#[derive(Debug)]
+enum Accounts {
+    /// Everybody is let in.
+    Open,
+    /// One login, from the command line.
+    Fixed(Fixed),
+    /// In the index.
+    Stored(Box<Stored>),
+}
+
 impl Access {
     /// With accounts in the index.
     #[must_use]
     pub fn new(store: Store, sealer: Sealer, clock: Clock, mode: Mode) -> Self {
-        todo!()
+        Self::with(match mode {
+            Mode::None => Accounts::Open,
+            Mode::Password => Accounts::Stored(Box::new(Stored::new(store, sealer, clock))),
+        })
     }
-    /// Nobody is asked who they are: the simulator.
+
+    /// Nobody is asked who they are: the simulator, and [`Mode::None`].
     #[must_use]
     pub fn open_to_all() -> Self {
-        todo!()
+        Self::with(Accounts::Open)
     }
+
     /// One login, nothing stored: the simulator playing a camera with a password.
     #[must_use]
     pub fn fixed(name: &str, password: &Secret) -> Self {
-        todo!()
+        Self::with(Accounts::Fixed(Fixed::new(name, password)))
     }
-    /// Makes the first administrator.
+
+    fn with(accounts: Accounts) -> Self {
+        Self(Arc::new(Inner { accounts, attempts: Attempts::default() }))
+    }
+
+    /// Makes sure that there is an administrator, called [`ADMIN`].
+    ///
+    /// The first time the password is `password`, or a random one that is returned, to be shown
+    /// once. Later a `password` that differs from the stored one replaces it: whoever sets the
+    /// environment of the recorder is its administrator, and this is the way back in when the
+    /// password is lost.
     pub async fn ensure_admin(
         &self,
         password: Option<Secret>,
     ) -> Result<Option<Secret>, AccessError> {
-        todo!()
+        match &self.0.accounts {
+            Accounts::Open | Accounts::Fixed(_) => Ok(None),
+            Accounts::Stored(stored) => stored.ensure_admin(password).await,
+        }
     }
+
     /// The principal of somebody without credentials, where none are needed.
     #[must_use]
     pub fn anonymous(&self) -> Option<Principal> {
-        todo!()
+        matches!(self.0.accounts, Accounts::Open).then(|| Principal {
+            user: None,
+            name: "anonymous".into(),
+            role: UserRole::Admin,
+        })
     }
+
     /// Checks a name and a password (HTTP Basic).
     pub async fn basic(
         &self,
@@ -152,16 +208,48 @@ impl Access {
         password: &str,
         peer: IpAddr,
     ) -> Result<Principal, Denied> {
-        todo!()
+        let attempts = &self.0.attempts;
+        let checked = match &self.0.accounts {
+            Accounts::Open => return self.anonymous().ok_or(Denied::Forbidden),
+            Accounts::Fixed(fixed) => {
+                attempts.check(peer)?;
+                fixed.basic(name, password)
+            }
+            Accounts::Stored(stored) => stored.basic(name, password, || attempts.check(peer)).await,
+        };
+        attempts.count(peer, checked)
     }
+
     /// Checks a bearer token.
     pub async fn bearer(&self, token: &str, peer: IpAddr) -> Result<Principal, Denied> {
-        todo!()
+        let checked = match &self.0.accounts {
+            Accounts::Open => return self.anonymous().ok_or(Denied::Forbidden),
+            Accounts::Fixed(_) => Err(Denied::BadCredentials),
+            Accounts::Stored(stored) => stored.bearer(token).await,
+        };
+        if checked.is_err() {
+            self.0.attempts.check(peer)?;
+        }
+        self.0.attempts.count(peer, checked)
     }
+
     /// What to check a Digest response by `name` against; then call [`Self::digest_checked`].
+    ///
+    /// Also for a name that nobody has; then nothing fits.
     pub async fn digest_secret(&self, name: &str, peer: IpAddr) -> Result<DigestSecret, Denied> {
-        todo!()
+        match &self.0.accounts {
+            Accounts::Open => Ok(DigestSecret::decoy(self.anonymous())),
+            Accounts::Fixed(fixed) => {
+                self.0.attempts.check(peer)?;
+                Ok(fixed.digest_secret(name))
+            }
+            Accounts::Stored(stored) => {
+                self.0.attempts.check(peer)?;
+                stored.digest_secret(name).await
+            }
+        }
     }
+
     /// Says how the comparison went; counts failures.
     pub fn digest_checked(
         &self,
@@ -169,8 +257,13 @@ impl Access {
         matched: bool,
         peer: IpAddr,
     ) -> Result<Principal, Denied> {
-        todo!()
+        if let Some(anyone) = self.anonymous() {
+            return Ok(anyone);
+        }
+        let principal = secret.principal.filter(|_| matched);
+        self.0.attempts.count(peer, principal.ok_or(Denied::BadCredentials))
     }
+
     /// Mints a token for the principal's account.
     pub async fn mint_token(
         &self,
@@ -178,20 +271,27 @@ impl Access {
         name: &str,
         expires: Option<WallTime>,
     ) -> Result<Minted, AccessError> {
-        todo!()
+        let (stored, user) = self.account(owner)?;
+        stored.mint_token(user, name, expires).await
     }
+
     /// The principal's tokens.
     pub async fn tokens(&self, owner: &Principal) -> Result<Vec<Token>, AccessError> {
-        todo!()
+        let (stored, user) = self.account(owner)?;
+        Ok(stored.store.tokens(user).await?)
     }
-    /// Revokes one of the principal's tokens; `false` when there is none of that id.
-    pub async fn revoke_token(&self, owner: &Principal, id: TokenId) -> Result<bool, AccessError> {
-        todo!()
-    }
-}
 
-/// The one rule for who may do what, for every protocol. `camera` is the one it is about, if any.
-#[expect(clippy::todo, unused_variables, reason = "stub")]
-pub fn decide(principal: &Principal, action: Action, camera: Option<&Slug>) -> Result<(), Denied> {
-    todo!()
+    /// Revokes one of the principal's tokens; `false` when they have none of that id.
+    pub async fn revoke_token(&self, owner: &Principal, id: TokenId) -> Result<bool, AccessError> {
+        let (stored, user) = self.account(owner)?;
+        let owned = stored.store.tokens(user).await?.iter().any(|token| token.id == id);
+        Ok(owned && stored.store.delete_token(id).await?)
+    }
+
+    fn account(&self, owner: &Principal) -> Result<(&Stored, UserId), AccessError> {
+        match (&self.0.accounts, owner.user) {
+            (Accounts::Stored(stored), Some(user)) => Ok((stored, user)),
+            _ => Err(AccessError::NoAccount),
+        }
+    }
 }

@@ -4,13 +4,7 @@
 //! then slices of that buffer. The file stays open for as long as a reader does, so footage that
 //! retention deletes under a player plays on to the end of its segment.
 
-use std::{
-    fs::File,
-    io,
-    os::unix::fs::FileExt,
-    path::PathBuf,
-    sync::Arc,
-};
+use std::{fs::File, io, os::unix::fs::FileExt, path::PathBuf, sync::Arc};
 
 use bytes::Bytes;
 

@@ -324,10 +324,7 @@ impl Volumes {
         }
         let usable = self.volumes.iter().filter(|v| v.has_room());
         let free = |v: &Volume| v.counters.free_bytes.load(Relaxed);
-        usable
-            .max_by_key(|v| (!v.failure.recent(), free(v)))
-            .map(Arc::clone)
-            .ok_or(NoRoom::Full)
+        usable.max_by_key(|v| (!v.failure.recent(), free(v))).map(Arc::clone).ok_or(NoRoom::Full)
     }
 
     /// A reader of a segment file.
@@ -346,10 +343,9 @@ impl Volumes {
     /// [`ReadError::Outside`] for a volume that is not ours, or a path that would leave it.
     pub fn absolute(&self, volume: &str, path: &str) -> Result<PathBuf, ReadError> {
         let found = self.volumes.iter().find(|v| v.name == volume);
-        found.and_then(|v| path::below(&v.settings.path, path)).ok_or_else(|| ReadError::Outside {
-            volume: volume.to_owned(),
-            path: path.to_owned(),
-        })
+        found
+            .and_then(|v| path::below(&v.settings.path, path))
+            .ok_or_else(|| ReadError::Outside { volume: volume.to_owned(), path: path.to_owned() })
     }
 
     /// Deletes a segment file, and the folders that this leaves empty. A file that is gone already

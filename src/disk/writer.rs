@@ -332,8 +332,7 @@ impl Writer {
         };
         let len = draft.header.len() as u64;
         let row = NewSegment { volume: self.name.clone(), path: relative, ..draft.row };
-        let segment =
-            Arc::new(OpenSegment::new(row, draft.tracks, draft.live_run, len, absolute));
+        let segment = Arc::new(OpenSegment::new(row, draft.tracks, draft.live_run, len, absolute));
         self.open.add(Arc::clone(&segment));
         self.syncer.touch(id, &file);
         self.send(&completions, Completion::Opened(Arc::clone(&segment)));

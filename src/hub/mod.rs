@@ -70,6 +70,29 @@ pub enum ClockSource {
     Arrival,
 }
 
+impl ClockSource {
+    /// The byte that stands for it in the file; never reused for another.
+    #[must_use]
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::SenderReport => 1,
+            Self::RtpInfo => 2,
+            Self::Arrival => 3,
+        }
+    }
+
+    /// Inverse of [`Self::code`].
+    #[must_use]
+    pub const fn from_code(code: u8) -> Option<Self> {
+        match code {
+            1 => Some(Self::SenderReport),
+            2 => Some(Self::RtpInfo),
+            3 => Some(Self::Arrival),
+            _ => None,
+        }
+    }
+}
+
 /// A run as its units see it. A change of parameters makes a new `Run` value with the same `id`.
 #[derive(Clone, Debug)]
 pub struct Run {

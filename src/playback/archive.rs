@@ -1,11 +1,55 @@
-//! The door to recorded footage: makes timelines, clips and readers.
+//! The door to recorded footage: makes timelines, clips and readers, and finds segments for them.
+//!
+//! # Where a segment is looked for
+//!
+//! First in the registry of open segments, then in the index: a segment leaves the registry only
+//! after its row is complete, so in this order none is missed (it may be seen twice, and then the
+//! row wins if it is complete).
 
-use std::sync::Arc;
-
-use super::{BadToken, Clip, Reader, Result, Timeline};
-use crate::{
-    clock::Clock, hub::Hub, id::StreamId, model::WallRange, proto::time::WallTime, store::Store,
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
+
+use super::{
+    BadToken, Clip, Reader, Result, Timeline,
+    clip::Frozen,
+    npt::{NptMap, Stretch},
+    segment::{self, Index, Segment, Unreadable},
+    timeline::{Piece, visible},
+};
+use crate::{
+    clock::Clock,
+    disk::{OpenSegment, Volumes},
+    hub::Hub,
+    id::{SegmentId, StreamId},
+    model::{self, RunRow, WallRange},
+    proto::{
+        access_unit::{Track, Tracks},
+        time::{WallSpan, WallTime},
+    },
+    store::Store,
+};
+
+/// Bounds, each far above what sound use needs.
+mod limits {
+    /// Rows of one range: a camera that reconnects each minute for two months.
+    pub(super) const RUNS: u32 = 100_000;
+    /// Rows asked for at once while looking for a segment.
+    pub(super) const PAGE: u32 = 16;
+    /// Runs whose codec is looked up when a clip is made; beyond, the reader notices.
+    pub(super) const CODEC_CHECKS: usize = 256;
+    /// Codecs remembered (40 bytes each).
+    pub(super) const CODECS: usize = 8_192;
+    /// Tables of segments kept (some 200 KB each).
+    pub(super) const INDEXES: usize = 32;
+    /// Clips kept by token.
+    pub(super) const CLIPS: usize = 256;
+}
+
+const BEGINNING: WallTime = WallTime::from_micros(0);
+const FOREVER: WallTime = WallTime::from_micros(i64::MAX);
 
 /// What of a stream's archive is wanted; nothing set is all of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -17,16 +61,42 @@ pub struct Asked {
 }
 
 /// Recorded footage of all streams. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Archive {
-    inner: Arc<()>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    volumes: Arc<Volumes>,
+    hub: Arc<Hub>,
+    clock: Clock,
+    kept: Mutex<Kept>,
+}
+
+/// What is remembered so that it is not read again. Guards pushes and clones of `Arc`s, never held
+/// over an await.
+#[derive(Default)]
+struct Kept {
+    /// Newest last.
+    indexes: VecDeque<Arc<Index>>,
+    clips: VecDeque<(String, Arc<Clip>)>,
+    /// Codecs of the footage that begins there.
+    codecs: HashMap<(StreamId, WallTime), String>,
+}
+
+impl fmt::Debug for Archive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Archive").finish_non_exhaustive()
+    }
 }
 
 impl Archive {
     /// Over an index, the files and what is live.
     #[must_use]
-    pub fn new(store: Store, hub: Arc<Hub>, clock: Clock) -> Self {
-        todo!()
+    pub fn new(store: Store, volumes: Arc<Volumes>, hub: Arc<Hub>, clock: Clock) -> Self {
+        let kept = Mutex::default();
+        Self { inner: Arc::new(Inner { store, volumes, hub, clock, kept }) }
     }
 
     /// Runs and gaps of a range.
@@ -35,7 +105,9 @@ impl Archive {
     ///
     /// When the index does not answer.
     pub async fn timeline(&self, stream: StreamId, range: WallRange) -> Result<Timeline> {
-        todo!()
+        let runs = self.runs(stream, range.clone()).await?;
+        let gaps = self.inner.store.gaps_overlapping(stream, range.clone(), limits::RUNS).await?;
+        Ok(Timeline::new(&runs, &gaps, &range, self.inner.clock.now()))
     }
 
     /// Freezes what is asked into a clip; `None` when there is no footage in it.
@@ -44,7 +116,44 @@ impl Archive {
     ///
     /// When the index does not answer.
     pub async fn clip(&self, stream: StreamId, asked: Asked) -> Result<Option<Arc<Clip>>> {
-        todo!()
+        let from = asked.start.unwrap_or(BEGINNING);
+        let to = asked.end.unwrap_or(FOREVER);
+        if to <= from {
+            return Ok(None);
+        }
+        let mut pieces = visible(&self.runs(stream, from..to).await?);
+        pieces.retain(|p| p.start < to && p.end.is_none_or(|end| end > from));
+
+        // npt 0: the first key frame, in the first footage whose file is still there.
+        let Some((skipped, start, tracks)) = self.first_key(stream, &pieces, from).await? else {
+            return Ok(None);
+        };
+        pieces.drain(..skipped);
+        if let Some(first) = pieces.first_mut() {
+            first.start = start;
+        }
+        self.cut_at_codec_change(stream, &mut pieces).await?;
+
+        let Some(last) = pieces.last_mut() else { return Ok(None) };
+        let known = match last.end {
+            Some(end) => end,
+            None => self.edge(stream, last).await?.max(start),
+        };
+        let live = self.inner.hub.channel(stream).current().is_some()
+            || !self.inner.volumes.open_segments().of(stream).is_empty();
+        let open_ended = last.end.is_none() && to > known && live;
+        let end = known.min(to);
+        if !open_ended {
+            last.end = Some(end);
+            last.cut |= to < known;
+        }
+        let Some(map) = NptMap::new(&pieces, WallSpan::ZERO) else { return Ok(None) };
+        let duration = map.last().npt_of(end);
+        let until = asked.end.filter(|_| open_ended);
+        let frozen = Frozen { stream, start, end, duration, open_ended, until };
+        let clip = Arc::new(Clip { frozen, tracks, map });
+        self.keep_clip(&clip);
+        Ok(Some(clip))
     }
 
     /// The clip of a [`Clip::token`]; the outer error is ours, the inner the asker's.
@@ -57,12 +166,366 @@ impl Archive {
         stream: StreamId,
         token: &str,
     ) -> Result<Result<Arc<Clip>, BadToken>> {
-        todo!()
+        let frozen = match Frozen::from_token(token) {
+            Ok(frozen) if frozen.stream == stream => frozen,
+            _ => return Ok(Err(BadToken)),
+        };
+        if let Some((_, clip)) = self.kept().clips.iter().find(|(kept, _)| kept == token) {
+            return Ok(Ok(Arc::clone(clip)));
+        }
+        Ok(self.thaw(frozen).await?.ok_or(BadToken))
+    }
+
+    /// Makes a clip again, its npt counted back from its end: what is still there keeps its place
+    /// though older footage be gone. `None` when all of it is.
+    async fn thaw(&self, frozen: Frozen) -> Result<Option<Arc<Clip>>> {
+        let Frozen { stream, start, end, duration, open_ended, until } = frozen;
+        let to = if open_ended { until.unwrap_or(FOREVER) } else { end };
+        let rows = self.runs(stream, start..to.max(end)).await?;
+        let mut pieces = visible(&rows);
+        pieces.retain(|p| p.start < to && p.end.is_none_or(|end| end > start));
+        let Some((skipped, _, tracks)) = self.first_key(stream, &pieces, start).await? else {
+            return Ok(None);
+        };
+        pieces.drain(..skipped);
+        for piece in &mut pieces {
+            piece.start = piece.start.max(start);
+            if piece.end.is_none_or(|end| end > to) && to != FOREVER {
+                (piece.end, piece.cut) = (Some(to), true);
+            }
+        }
+        let Some(mut map) = NptMap::new(&pieces, WallSpan::ZERO) else { return Ok(None) };
+        map.shift(duration - map.wall_to_npt(end));
+        let clip = Arc::new(Clip { frozen, tracks, map });
+        self.keep_clip(&clip);
+        Ok(Some(clip))
     }
 
     /// A reader over a clip, at its start.
     #[must_use]
     pub fn reader(&self, clip: Arc<Clip>) -> Reader {
-        todo!()
+        Reader::new(self.clone(), clip)
+    }
+
+    pub(super) fn hub(&self) -> &Hub {
+        &self.inner.hub
+    }
+
+    pub(super) fn clock(&self) -> &Clock {
+        &self.inner.clock
+    }
+
+    pub(super) async fn runs(&self, stream: StreamId, range: WallRange) -> Result<Vec<RunRow>> {
+        Ok(self.inner.store.runs_overlapping(stream, range, limits::RUNS).await?)
+    }
+
+    /// The key frame a clip begins with when it is asked from `from` on, how many pieces before it
+    /// have no footage left, and the tracks there.
+    async fn first_key(
+        &self,
+        stream: StreamId,
+        pieces: &[Piece],
+        from: WallTime,
+    ) -> Result<Option<(usize, WallTime, Tracks)>> {
+        for (skipped, piece) in pieces.iter().enumerate() {
+            let span = Stretch::of(piece);
+            let mut place = Place::at(from.max(piece.start));
+            while let Some(segment) = self.next_segment(stream, &span, place).await? {
+                let index = &segment.index;
+                if let Some(at) = index.key_for(from, piece.start)
+                    && let Some(key) = index.samples(index.leading).get(at)
+                {
+                    let wall = index.wall(index.leading, key);
+                    if piece.end.is_none_or(|end| wall < end) {
+                        return Ok(Some((skipped, wall, Arc::clone(&index.tracks))));
+                    }
+                }
+                place = Place::after(index);
+            }
+        }
+        Ok(None)
+    }
+
+    /// How far an open piece can be read.
+    async fn edge(&self, stream: StreamId, piece: &Piece) -> Result<WallTime> {
+        let open = self.inner.volumes.open_segments().of(stream);
+        let of_epoch = open.iter().filter(|o| o.opened.epoch == piece.epoch);
+        if let Some(end) = of_epoch.map(|o| o.progress().end).max() {
+            return Ok(end);
+        }
+        // Nobody writes to it: what its last row says.
+        let row = self.inner.store.segment_before(stream, FOREVER).await?;
+        Ok(row.filter(|r| r.opened.epoch == piece.epoch).map_or(piece.start, |r| r.end))
+    }
+
+    /// Ends the list before the first piece that needs another kind of decoder (RTSP.md 30).
+    async fn cut_at_codec_change(&self, stream: StreamId, pieces: &mut Vec<Piece>) -> Result<()> {
+        let Some(first) = pieces.first().copied() else { return Ok(()) };
+        let Some(wanted) = self.codecs(stream, &first).await? else { return Ok(()) };
+        for at in 1..pieces.len().min(limits::CODEC_CHECKS) {
+            let Some(piece) = pieces.get(at).copied() else { break };
+            let found = self.codecs(stream, &piece).await?;
+            if found.is_some_and(|found| !same_kinds(&wanted, &found)) {
+                pieces.truncate(at);
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    async fn codecs(&self, stream: StreamId, piece: &Piece) -> Result<Option<String>> {
+        let key = (stream, piece.start);
+        if let Some(known) = self.kept().codecs.get(&key) {
+            return Ok(Some(known.clone()));
+        }
+        let range = piece.start..piece.end.unwrap_or(FOREVER);
+        let rows = self.inner.store.segments_overlapping(stream, range, None, limits::PAGE).await?;
+        let row = rows.into_iter().find(|r| r.opened.epoch == piece.epoch);
+        let Some(row) = row else { return Ok(None) };
+        let mut kept = self.kept();
+        if kept.codecs.len() >= limits::CODECS {
+            kept.codecs.clear();
+        }
+        kept.codecs.insert(key, row.opened.codecs.clone());
+        Ok(Some(row.opened.codecs))
+    }
+
+    fn keep_clip(&self, clip: &Arc<Clip>) {
+        let mut kept = self.kept();
+        if kept.clips.len() >= limits::CLIPS {
+            kept.clips.pop_front();
+        }
+        kept.clips.push_back((clip.token(), Arc::clone(clip)));
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// From where on to look for a segment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// One that ends after this.
+    from: WallTime,
+    /// And comes after this one.
+    after: Option<(WallTime, SegmentId)>,
+}
+
+impl Place {
+    pub(super) fn at(from: WallTime) -> Self {
+        Self { from, after: None }
+    }
+
+    pub(super) fn after(index: &Index) -> Self {
+        Self { from: index.start, after: Some((index.start, index.id)) }
+    }
+}
+
+/// Looking for segments.
+impl Archive {
+    /// The first readable segment of a stretch from a place on. What cannot be read is logged and
+    /// passed over.
+    pub(super) async fn next_segment(
+        &self,
+        stream: StreamId,
+        stretch: &Stretch,
+        place: Place,
+    ) -> Result<Option<Segment>> {
+        let mut place = place;
+        loop {
+            let Some(found) = self.next_row(stream, stretch, place).await? else {
+                return Ok(None);
+            };
+            let key = found.key();
+            match self.open(found).await {
+                Ok(segment) => return Ok(Some(segment)),
+                Err(why) => self.passed_over(key.1, &why),
+            }
+            place = Place { from: place.from, after: Some(key) };
+        }
+    }
+
+    /// The last readable segment of a stretch that begins before `wall`.
+    pub(super) async fn last_segment(
+        &self,
+        stream: StreamId,
+        stretch: &Stretch,
+        wall: WallTime,
+    ) -> Result<Option<Segment>> {
+        let mut before = stretch.end.map_or(wall, |end| wall.min(end));
+        while before > stretch.start {
+            let open = self.inner.volumes.open_segments().of(stream);
+            let open = open.into_iter().filter(|o| {
+                o.opened.epoch == stretch.epoch
+                    && o.opened.start < before
+                    && o.progress().fragments > 0
+            });
+            let open = open.max_by_key(|o| o.opened.start);
+            let row = self.inner.store.segment_before(stream, before).await?;
+            let found = match (open, row) {
+                (Some(open), Some(row)) if row.opened.start > open.opened.start => Found::Row(row),
+                (Some(open), _) => Found::Open(open),
+                (None, Some(row)) => Found::Row(row),
+                (None, None) => return Ok(None),
+            };
+            let (start, id) = found.key();
+            before = start;
+            if found.epoch() != stretch.epoch {
+                continue;
+            }
+            match self.open(found).await {
+                Ok(segment) => return Ok(Some(segment)),
+                Err(why) => self.passed_over(id, &why),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn next_row(
+        &self,
+        stream: StreamId,
+        stretch: &Stretch,
+        place: Place,
+    ) -> Result<Option<Found>> {
+        let until = stretch.end.unwrap_or(FOREVER);
+        let fits = |opened: &model::NewSegment| {
+            let key = (opened.start, opened.id);
+            opened.epoch == stretch.epoch
+                && opened.start < until
+                && place.after.is_none_or(|after| key > after)
+        };
+        let open = self.inner.volumes.open_segments().of(stream);
+        let open = open.into_iter().filter(|o| {
+            let progress = o.progress();
+            fits(&o.opened) && (!progress.finished || progress.end > place.from)
+        });
+        let open = open.min_by_key(|o| (o.opened.start, o.opened.id));
+
+        let range = place.from.max(stretch.start)..until;
+        let mut after = place.after;
+        let row = loop {
+            let store = &self.inner.store;
+            let page =
+                store.segments_overlapping(stream, range.clone(), after, limits::PAGE).await?;
+            let last = page.last().map(|r| (r.opened.start, r.opened.id));
+            let full = page.len() >= limits::PAGE as usize;
+            if let Some(row) = page.into_iter().find(|r| fits(&r.opened)) {
+                break Some(row);
+            }
+            if !full {
+                break None;
+            }
+            after = last;
+        };
+        Ok(match (open, row) {
+            (Some(open), Some(row)) if row.closed && row.opened.id == open.opened.id => {
+                Some(Found::Row(row))
+            }
+            (Some(open), Some(row))
+                if (row.opened.start, row.opened.id) < (open.opened.start, open.opened.id) =>
+            {
+                Some(Found::Row(row))
+            }
+            (Some(open), _) => Some(Found::Open(open)),
+            (None, Some(row)) => Some(Found::Row(row)),
+            (None, None) => None,
+        })
+    }
+
+    async fn open(&self, found: Found) -> Result<Segment, Unreadable> {
+        let row = match found {
+            Found::Open(open) => return Segment::growing(open).await,
+            Found::Row(row) => row,
+        };
+        if !row.closed
+            // It was opened after the registry was asked.
+            && let Some(open) = self.inner.volumes.open_segments().get(row.opened.id)
+        {
+            return Segment::growing(open).await;
+        }
+        let volumes = &self.inner.volumes;
+        let file = volumes.reader(&row.opened.volume, &row.opened.path).await?;
+        let known = self.kept().indexes.iter().find(|i| i.id == row.opened.id).map(Arc::clone);
+        if let Some(index) = known {
+            return Ok(Segment { index, file, open: None });
+        }
+        let index = Arc::new(segment::load(volumes, &row.opened, &file).await?);
+        if row.closed {
+            let mut kept = self.kept();
+            if kept.indexes.len() >= limits::INDEXES {
+                kept.indexes.pop_front();
+            }
+            kept.indexes.push_back(Arc::clone(&index));
+        }
+        Ok(Segment { index, file, open: None })
+    }
+
+    fn passed_over(&self, id: SegmentId, why: &Unreadable) {
+        match why {
+            // Retention took it between row and file, which is its right.
+            Unreadable::Open(crate::disk::ReadError::Missing(_)) => {
+                tracing::debug!(segment.id = %id, "segment is gone");
+            }
+            why => {
+                let error: &dyn std::error::Error = why;
+                tracing::warn!(segment.id = %id, error, "segment passed over");
+            }
+        }
+    }
+}
+
+/// A segment, before its file is opened.
+enum Found {
+    Open(Arc<OpenSegment>),
+    Row(model::Segment),
+}
+
+impl Found {
+    fn key(&self) -> (WallTime, SegmentId) {
+        let opened = match self {
+            Self::Open(open) => &open.opened,
+            Self::Row(row) => &row.opened,
+        };
+        (opened.start, opened.id)
+    }
+
+    fn epoch(&self) -> u32 {
+        match self {
+            Self::Open(open) => open.opened.epoch,
+            Self::Row(row) => row.opened.epoch,
+        }
+    }
+}
+
+/// Whether footage of these codecs (RFC 6381, comma-separated, in track order) goes on from the
+/// other's as far as sample entries tell. Profile and level may change, in-band parameter sets say
+/// so; a track more or less is no change of the others.
+fn same_kinds(a: &str, b: &str) -> bool {
+    let kind = |codec: &str| codec.split('.').next().unwrap_or_default().to_owned();
+    a.split(',').zip(b.split(',')).all(|(a, b)| kind(a) == kind(b))
+}
+
+/// The same question of tracks themselves. Sound has no in-band parameters, so it must be equal.
+pub(super) fn same_decoders(a: &[Track], b: &[Track]) -> bool {
+    !b.is_empty()
+        && a.iter().zip(b).all(|(a, b)| {
+            let kind =
+                std::mem::discriminant(&a.parameters) == std::mem::discriminant(&b.parameters);
+            let video = a.parameters.is_video();
+            kind && a.timescale == b.timescale && (video || a.parameters == b.parameters)
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_new_level_goes_on_but_a_new_codec_does_not() {
+        assert!(same_kinds("avc1.64001f,mp4a.40.2", "avc1.640028,mp4a.40.2"));
+        assert!(same_kinds("avc1.64001f,mp4a.40.2", "avc1.64001f"));
+        assert!(!same_kinds("avc1.64001f,mp4a.40.2", "hvc1.1.6.L93,mp4a.40.2"));
+        assert!(!same_kinds("avc1.64001f,mp4a.40.2", "avc1.64001f,alaw"));
     }
 }

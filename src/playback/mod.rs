@@ -22,9 +22,13 @@
 //! * File system calls are made on blocking threads, never on the async ones.
 
 mod archive;
+mod buffers;
 mod clip;
+mod live;
 mod npt;
 mod reader;
+mod seek;
+mod segment;
 mod timeline;
 
 use crate::{
@@ -34,7 +38,8 @@ use crate::{
 
 pub use archive::{Archive, Asked};
 pub use clip::{BadToken, Clip};
-pub use reader::{Direction, Landing, Played, Position, Reader};
+pub use reader::{Played, Position, Reader};
+pub use seek::{Direction, Landing};
 pub use timeline::{GapSpan, RunSpan, Timeline};
 
 /// A place in a clip.

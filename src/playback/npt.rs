@@ -13,7 +13,7 @@
 use std::cmp::Ordering;
 
 use super::{
-    reader::Direction,
+    seek::Direction,
     timeline::{Piece, visible},
 };
 use crate::{
@@ -28,11 +28,24 @@ pub(super) struct Stretch {
     pub(super) start: WallTime,
     /// `None` while it is being recorded.
     pub(super) end: Option<WallTime>,
+    /// Footage behind `end` is there but must not be shown. Where it is not set, `end` is only
+    /// where npt goes on: nothing is left out for having been reckoned a little beyond it.
+    pub(super) cut: bool,
     /// npt of `start`.
     pub(super) npt: WallSpan,
 }
 
 impl Stretch {
+    pub(super) fn of(piece: &Piece) -> Self {
+        let Piece { epoch, start, end, cut } = *piece;
+        Self { epoch, start, end, cut, npt: WallSpan::ZERO }
+    }
+
+    /// Whether footage of that time must not be shown.
+    pub(super) fn hides(&self, wall: WallTime) -> bool {
+        self.cut && self.end.is_some_and(|end| wall >= end)
+    }
+
     pub(super) fn holds(&self, wall: WallTime) -> bool {
         self.start <= wall && self.end.is_none_or(|end| wall < end)
     }
@@ -65,8 +78,7 @@ impl NptMap {
     }
 
     fn push(&mut self, piece: &Piece, npt: WallSpan) {
-        let Piece { epoch, start, end } = *piece;
-        self.stretches.push(Stretch { epoch, start, end, npt });
+        self.stretches.push(Stretch { npt, ..Stretch::of(piece) });
     }
 
     /// Moves npt as a whole.
@@ -154,25 +166,19 @@ impl NptMap {
                 (Ordering::Greater, _) => true,
             };
             if follows {
-                self.append(piece.epoch, piece.start, piece.end, reached);
+                self.append(&piece, reached);
             }
         }
     }
 
     /// A run began that the map does not have yet: closes the last stretch (at `reached` where
     /// its end is not known) and opens the next.
-    pub(super) fn append(
-        &mut self,
-        epoch: u32,
-        start: WallTime,
-        end: Option<WallTime>,
-        reached: WallTime,
-    ) {
+    pub(super) fn append(&mut self, piece: &Piece, reached: WallTime) {
         let Some(last) = self.stretches.last_mut() else { return };
         let close = last.end.unwrap_or(reached).max(last.start);
         last.end = Some(close);
         let npt = last.npt_of(close);
-        self.push(&Piece { epoch, start, end }, npt);
+        self.push(piece, npt);
     }
 
     /// The last stretch ends here, unless its end is known.
@@ -183,7 +189,8 @@ impl NptMap {
     }
 
     /// npt of the end; `None` while it is being recorded.
-    pub(super) fn end_npt(&self) -> Option<WallSpan> {
+    #[cfg(test)]
+    fn end_npt(&self) -> Option<WallSpan> {
         self.last().end_npt()
     }
 }
@@ -198,6 +205,7 @@ const NOTHING: Stretch = Stretch {
     epoch: 0,
     start: WallTime::from_micros(0),
     end: Some(WallTime::from_micros(0)),
+    cut: false,
     npt: WallSpan::ZERO,
 };
 
@@ -216,7 +224,7 @@ mod tests {
     }
 
     fn piece(start: i64, end: Option<i64>) -> Piece {
-        Piece { epoch: 0, start: at(start), end: end.map(at) }
+        Piece { epoch: 0, start: at(start), end: end.map(at), cut: false }
     }
 
     fn row(epoch: u32, start: i64, end: Option<i64>) -> RunRow {
@@ -293,7 +301,7 @@ mod tests {
                 wall += len;
                 let end = Some(WallTime::from_micros(wall));
                 wall += gap;
-                Piece { epoch: 0, start, end }
+                Piece { epoch: 0, start, end, cut: false }
             }).collect();
             NptMap::new(&pieces, WallSpan::from_micros(origin)).unwrap()
         }

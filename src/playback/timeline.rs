@@ -90,6 +90,8 @@ pub(super) struct Piece {
     pub(super) start: WallTime,
     /// `None` while it is being recorded; only ever the last piece's.
     pub(super) end: Option<WallTime>,
+    /// There is more of the run behind `end`, which must not be shown.
+    pub(super) cut: bool,
 }
 
 /// What is shown of `runs`, by start, without overlap. A piece never spans two runs.
@@ -119,9 +121,11 @@ pub(super) fn visible(runs: &[RunRow]) -> Vec<Piece> {
             }
         }
         for (start, end) in subtract(&spans, &hidden) {
+            let own = spans.partition_point(|s| s.0 < end).checked_sub(1);
+            let cut = own.and_then(|at| spans.get(at)).is_some_and(|s| end < s.1);
             let end = (end != FOREVER).then_some(end);
             if let Some(first) = of_epoch.first() {
-                pieces.push(Piece { epoch: first.epoch, start, end });
+                pieces.push(Piece { epoch: first.epoch, start, end, cut });
             }
         }
         hidden.extend(spans);
@@ -230,11 +234,8 @@ mod tests {
         let runs = [run(0, 0, Some(100)), run(1, 40, Some(60))];
         let pieces = visible(&runs);
         let shown: Vec<_> = pieces.iter().map(|p| (p.epoch, p.start, p.end)).collect();
-        let want = [
-            (0, at(0), Some(at(40))),
-            (1, at(40), Some(at(60))),
-            (0, at(60), Some(at(100))),
-        ];
+        let want =
+            [(0, at(0), Some(at(40))), (1, at(40), Some(at(60))), (0, at(60), Some(at(100)))];
         assert_eq!(shown, want);
     }
 

@@ -7,6 +7,7 @@ pub mod aac;
 pub mod g711;
 pub mod h264;
 pub mod h265;
+mod h265_sps;
 pub mod nal;
 pub mod reorder;
 
@@ -90,13 +91,13 @@ impl Parameters {
         }
     }
 
-    /// Whether the unit carries all kinds of parameter sets of its codec. Always for sound, which
-    /// has none.
+    /// Whether the unit carries each of these parameter sets itself, so that nothing must go before
+    /// it. Always for sound, which has none.
     #[must_use]
     pub fn has_parameter_sets(&self, unit: &[u8]) -> bool {
         match self {
-            Self::H264(_) => h264::has_parameter_sets(unit),
-            Self::H265(_) => h265::has_parameter_sets(unit),
+            Self::H264(p) => p.is_carried_by(unit),
+            Self::H265(p) => p.is_carried_by(unit),
             Self::Aac(_) | Self::G711(_) => true,
         }
     }

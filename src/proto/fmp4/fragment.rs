@@ -1,12 +1,50 @@
 //! `prft`, `moof` and the header of `mdat`.
+//!
+//! # What is left out of the tables
+//!
+//! Durations that are all the same stand once, in `tfhd`; so do flags of tracks whose samples are
+//! all sync samples or all not; a leading sync sample alone has the flags meant for that case.
+//! Composition offsets are written only where one is not zero. So a typical sample costs 4 to 8
+//! bytes. Nothing is left to `trex`: a fragment can be read without the header.
 
-use bytes::BytesMut;
+use bytes::{BufMut, BytesMut};
 
-use super::{Fragment, ReadError, SampleRef, WriteError};
+use super::{
+    Anchor, Fragment, ReadError, SampleRef, WriteError,
+    boxes::{BoxHeader, Child, Reader, children},
+    limits,
+};
 use crate::proto::{
     access_unit::TrackIndex,
     time::{MediaTime, WallTime},
 };
+
+/// Needs no other sample (ISO/IEC 14496-12 §8.8.3.1).
+const SYNC: u32 = 0x0200_0000;
+
+/// Needs others, and decoding cannot begin with it.
+const NOT_SYNC: u32 = 0x0101_0000;
+
+/// The bit that tells the two apart.
+const IS_NOT_SYNC: u32 = 0x0001_0000;
+
+mod tfhd {
+    pub(super) const BASE_DATA_OFFSET: u32 = 0x01;
+    pub(super) const DESCRIPTION: u32 = 0x02;
+    pub(super) const DURATION: u32 = 0x08;
+    pub(super) const SIZE: u32 = 0x10;
+    pub(super) const FLAGS: u32 = 0x20;
+    pub(super) const BASE_IS_MOOF: u32 = 0x02_0000;
+}
+
+mod trun {
+    pub(super) const DATA_OFFSET: u32 = 0x01;
+    pub(super) const FIRST_FLAGS: u32 = 0x04;
+    pub(super) const DURATION: u32 = 0x100;
+    pub(super) const SIZE: u32 = 0x200;
+    pub(super) const FLAGS: u32 = 0x400;
+    pub(super) const CTS: u32 = 0x800;
+}
 
 /// A unit about to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,16 +79,175 @@ pub struct FragmentHead {
     pub payload_len: u64,
 }
 
+/// The id of a track in the file. Ids count from 1 (0 is forbidden).
+pub(super) fn track_id(index: usize) -> u32 {
+    u32::try_from(index).map_or(u32::MAX, |index| index.saturating_add(1))
+}
+
 /// Appends everything of a fragment but its payload. `sequence` counts from 1 in the file; `wall`
 /// is when the first sample of the first track was captured. Tracks without samples are left out;
 /// one at least must have some. On an error nothing is appended.
 pub fn write_fragment(
-    _out: &mut BytesMut,
-    _sequence: u32,
-    _wall: WallTime,
-    _tracks: &[FragmentTrack<'_>],
+    out: &mut BytesMut,
+    sequence: u32,
+    wall: WallTime,
+    tracks: &[FragmentTrack<'_>],
 ) -> Result<FragmentHead, WriteError> {
-    todo!()
+    let payload_len = check(tracks)?;
+    let start = out.len();
+    let used = || tracks.iter().filter(|part| !part.samples.is_empty());
+    let Some((first, sample)) = used().find_map(|part| Some((part, part.samples.first()?))) else {
+        return Err(WriteError::Invalid("a fragment without samples"));
+    };
+
+    out.put_u32(32);
+    out.put_slice(b"prft");
+    out.put_u32(0x0100_0000); // version 1; flags 0: the time is when the picture was captured
+    out.put_u32(track_id(first.track.as_usize()));
+    out.put_u64(wall.to_ntp());
+    // Reordering of unknown depth may put the first presentation some ticks before time 0.
+    out.put_u64((first.dts.ticks() + i64::from(sample.cts)).max(0).cast_unsigned());
+
+    let moof = out.len();
+    begin(out, b"moof");
+    out.put_u32(16);
+    out.put_slice(b"mfhd");
+    out.put_u32(0);
+    out.put_u32(sequence);
+    let mut offsets = [0; limits::TRACKS]; // where each `trun` has its data offset
+    for (part, place) in used().zip(&mut offsets) {
+        *place = put_traf(out, part);
+    }
+    end(out, moof);
+
+    let payload = out.len() + 8;
+    let mut data_offset = payload - moof;
+    for (part, &place) in used().zip(&offsets) {
+        // Below 2^31 by what `check` allows.
+        patch(out, place, u32::try_from(data_offset).unwrap_or(u32::MAX));
+        data_offset += part.samples.iter().map(|s| s.size as usize).sum::<usize>();
+    }
+    out.put_u32(u32::try_from(payload_len + 8).unwrap_or(u32::MAX));
+    out.put_slice(b"mdat");
+    Ok(FragmentHead { len: (payload - start) as u64, payload_len })
+}
+
+/// Bytes of payload, if all is within limits.
+fn check(tracks: &[FragmentTrack<'_>]) -> Result<u64, WriteError> {
+    if tracks.len() > limits::TRACKS {
+        return Err(WriteError::TooLarge("number of tracks"));
+    }
+    let samples: usize = tracks.iter().map(|part| part.samples.len()).sum();
+    if samples > limits::FRAGMENT_SAMPLES {
+        return Err(WriteError::TooLarge("number of units in a fragment"));
+    }
+    let payload = tracks.iter().flat_map(|p| p.samples).map(|s| u64::from(s.size)).sum();
+    if payload > limits::FRAGMENT_PAYLOAD {
+        return Err(WriteError::TooLarge("payload of a fragment"));
+    }
+    for (at, part) in tracks.iter().enumerate() {
+        if part.track.as_usize() >= limits::TRACKS {
+            return Err(WriteError::TooLarge("number of tracks"));
+        }
+        if tracks.iter().take(at).any(|other| other.track == part.track) {
+            return Err(WriteError::Invalid("a track twice in a fragment"));
+        }
+        // 2^62 ticks leave room to add the fragment's own durations.
+        if !(0..1 << 62).contains(&part.dts.ticks()) {
+            return Err(WriteError::Invalid("a decoding time before the file's time 0"));
+        }
+    }
+    Ok(payload)
+}
+
+/// Appends a `traf`; returns where its data offset is to be put.
+fn put_traf(out: &mut BytesMut, part: &FragmentTrack<'_>) -> usize {
+    let samples = part.samples;
+    let (first, rest) = samples.split_first().map_or((None, samples), |(f, rest)| (Some(f), rest));
+    let duration = first.map_or(0, |first| first.duration);
+    let same_duration = rest.iter().all(|s| s.duration == duration);
+    let has_cts = samples.iter().any(|s| s.cts != 0);
+    let first_sync = first.is_some_and(|first| first.sync);
+    let rest_sync = rest.first().map_or(first_sync, |s| s.sync);
+    let same_flags = rest.iter().all(|s| s.sync == rest_sync);
+
+    let traf = out.len();
+    begin(out, b"traf");
+
+    let tfhd = out.len();
+    begin(out, b"tfhd");
+    out.put_u32(
+        tfhd::BASE_IS_MOOF
+            | if same_duration { tfhd::DURATION } else { 0 }
+            | if same_flags { tfhd::FLAGS } else { 0 },
+    );
+    out.put_u32(track_id(part.track.as_usize()));
+    if same_duration {
+        out.put_u32(duration);
+    }
+    if same_flags {
+        out.put_u32(flags(rest_sync));
+    }
+    end(out, tfhd);
+
+    out.put_u32(20);
+    out.put_slice(b"tfdt");
+    out.put_u32(0x0100_0000); // version 1: 64 bits
+    out.put_u64(part.dts.ticks().cast_unsigned());
+
+    let trun = out.len();
+    begin(out, b"trun");
+    let first_flags = same_flags && first_sync != rest_sync;
+    out.put_u32(
+        0x0100_0000 // version 1: composition offsets are signed
+            | trun::DATA_OFFSET
+            | trun::SIZE
+            | if first_flags { trun::FIRST_FLAGS } else { 0 }
+            | if same_duration { 0 } else { trun::DURATION }
+            | if same_flags { 0 } else { trun::FLAGS }
+            | if has_cts { trun::CTS } else { 0 },
+    );
+    out.put_u32(u32::try_from(samples.len()).unwrap_or(u32::MAX));
+    let place = out.len();
+    out.put_u32(0);
+    if first_flags {
+        out.put_u32(flags(first_sync));
+    }
+    for sample in samples {
+        if !same_duration {
+            out.put_u32(sample.duration);
+        }
+        out.put_u32(sample.size);
+        if !same_flags {
+            out.put_u32(flags(sample.sync));
+        }
+        if has_cts {
+            out.put_i32(sample.cts);
+        }
+    }
+    end(out, trun);
+    end(out, traf);
+    place
+}
+
+const fn flags(sync: bool) -> u32 {
+    if sync { SYNC } else { NOT_SYNC }
+}
+
+fn begin(out: &mut BytesMut, kind: &[u8; 4]) {
+    out.put_u32(0);
+    out.put_slice(kind);
+}
+
+fn end(out: &mut BytesMut, start: usize) {
+    let len = u32::try_from(out.len() - start).unwrap_or(u32::MAX);
+    patch(out, start, len);
+}
+
+fn patch(out: &mut BytesMut, at: usize, value: u32) {
+    if let Some(place) = out.get_mut(at..at + 4) {
+        place.copy_from_slice(&value.to_be_bytes());
+    }
 }
 
 /// Where the samples of a fragment come to lie when its payload begins at `payload_offset` of the
@@ -60,14 +257,208 @@ pub fn index<'a>(
     payload_offset: u64,
 ) -> impl Iterator<Item = (TrackIndex, SampleRef)> + 'a {
     let mut offset = payload_offset;
-    tracks.iter().flat_map(move |part| {
-        part.samples.iter().scan((part.dts, offset), |_, _| None::<(TrackIndex, SampleRef)>)
+    let mut samples = tracks.iter().flat_map(|part| {
+        part.samples.iter().scan(part.dts, move |dts, sample| {
+            let at = *dts;
+            *dts = at + MediaTime::from_ticks(i64::from(sample.duration));
+            Some((part.track, at, sample))
+        })
+    });
+    std::iter::from_fn(move || {
+        let (track, dts, &Sample { duration, cts, size, sync }) = samples.next()?;
+        let sample = SampleRef { dts, duration, cts, sync, offset, size };
+        offset += u64::from(size);
+        Some((track, sample))
     })
 }
 
 /// Reads a fragment's tables. `data` begins with the fragment's `prft` (or `moof`), which stands at
 /// `offset` of the file, and reaches at least to the end of `moof`; `tracks` is how many the file
-/// has. Offsets are not checked against the length of the file: [`super::scan`] does that.
-pub fn read_fragment(_data: &[u8], _offset: u64, _tracks: usize) -> Result<Fragment, ReadError> {
-    todo!()
+/// has. Offsets are not checked against the length of the file: [`scan`](super::scan) does that.
+pub fn read_fragment(data: &[u8], offset: u64, tracks: usize) -> Result<Fragment, ReadError> {
+    read_head(data, offset, tracks).map(|(fragment, _)| fragment)
+}
+
+/// The fragment, and how many bytes of `data` come before its `mdat`.
+pub(super) fn read_head(
+    data: &[u8],
+    offset: u64,
+    tracks: usize,
+) -> Result<(Fragment, u64), ReadError> {
+    let mut fragment = Fragment {
+        sequence: 0,
+        anchor: None,
+        tracks: vec![Vec::new(); tracks.min(limits::TRACKS)],
+    };
+    let mut rest = data;
+    let mut at = 0_u64;
+    loop {
+        let further = |e| match e {
+            ReadError::Incomplete { needed } => ReadError::Incomplete { needed: at + needed },
+            e => e,
+        };
+        let header = BoxHeader::read(rest).map_err(further)?;
+        if !matches!(&header.kind, b"prft" | b"moof" | b"styp" | b"sidx" | b"emsg" | b"free") {
+            return Err(ReadError::Missing("moof"));
+        }
+        if at.saturating_add(header.len) > limits::HEADER {
+            return Err(ReadError::TooLarge("moof"));
+        }
+        let (body, after) = header.split(rest).map_err(further)?;
+        match &header.kind {
+            b"prft" => fragment.anchor = read_prft(body, tracks),
+            b"moof" => {
+                let moof = offset.checked_add(at).ok_or(ReadError::Damaged("offset"))?;
+                read_moof(body, moof, &mut fragment)?;
+                return Ok((fragment, at + header.len));
+            }
+            _ => {}
+        }
+        at += header.len;
+        rest = after;
+    }
+}
+
+fn read_prft(body: &[u8], tracks: usize) -> Option<Anchor> {
+    let mut reader = Reader::new(body);
+    let version = reader.u32()? >> 24;
+    let track = usize::try_from(reader.u32()?).ok()?.checked_sub(1).filter(|&t| t < tracks)?;
+    let wall = WallTime::from_ntp(reader.u64()?);
+    let pts = if version == 0 { u64::from(reader.u32()?) } else { reader.u64()? };
+    Some(Anchor {
+        track: TrackIndex(u8::try_from(track).ok()?),
+        pts: MediaTime::from_ticks(i64::try_from(pts).ok()?),
+        wall,
+    })
+}
+
+fn read_moof(body: &[u8], moof: u64, fragment: &mut Fragment) -> Result<(), ReadError> {
+    let mut left = limits::FRAGMENT_SAMPLES;
+    for child in children(body) {
+        let Child { kind, body, .. } = child?;
+        match &kind {
+            b"mfhd" => {
+                let mut reader = Reader::new(body);
+                reader.u32();
+                fragment.sequence = reader.u32().ok_or(ReadError::Damaged("mfhd"))?;
+            }
+            b"traf" => read_traf(body, moof, &mut left, &mut fragment.tracks)?,
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// What `tfhd` says for samples that do not say it themselves.
+#[derive(Default)]
+struct Defaults {
+    duration: Option<u32>,
+    size: Option<u32>,
+    flags: Option<u32>,
+}
+
+fn read_traf(
+    body: &[u8],
+    moof: u64,
+    left: &mut usize,
+    tracks: &mut [Vec<SampleRef>],
+) -> Result<(), ReadError> {
+    const TFHD: ReadError = ReadError::Damaged("tfhd");
+    let mut samples = None;
+    let mut defaults = Defaults::default();
+    let mut dts = None;
+    for child in children(body) {
+        let Child { kind, body, .. } = child?;
+        let mut reader = Reader::new(body);
+        match &kind {
+            b"tfhd" => {
+                let flags = reader.u32().ok_or(TFHD)?;
+                let id = reader.u32().ok_or(TFHD)?;
+                let track =
+                    usize::try_from(id).ok().and_then(|id| tracks.get_mut(id.checked_sub(1)?));
+                samples = Some(track.ok_or(ReadError::Damaged("track id"))?);
+                if flags & tfhd::BASE_DATA_OFFSET != 0 || flags & tfhd::BASE_IS_MOOF == 0 {
+                    return Err(ReadError::Damaged("base of data offsets"));
+                }
+                let mut field = |bit| {
+                    if flags & bit == 0 { Ok(None) } else { reader.u32().ok_or(TFHD).map(Some) }
+                };
+                field(tfhd::DESCRIPTION)?;
+                defaults.duration = field(tfhd::DURATION)?;
+                defaults.size = field(tfhd::SIZE)?;
+                defaults.flags = field(tfhd::FLAGS)?;
+            }
+            b"tfdt" => {
+                let version = reader.u32().map(|word| word >> 24);
+                let ticks = match version {
+                    Some(0) => reader.u32().map(i64::from),
+                    _ => reader.u64().and_then(|ticks| i64::try_from(ticks).ok()),
+                };
+                // As when writing: room for the durations.
+                let ticks = ticks.filter(|&ticks| ticks < 1 << 62);
+                dts = Some(ticks.ok_or(ReadError::Damaged("tfdt"))?);
+            }
+            b"trun" => {
+                let samples = samples.as_deref_mut().ok_or(ReadError::Missing("tfhd"))?;
+                let dts = dts.as_mut().ok_or(ReadError::Missing("tfdt"))?;
+                read_trun(reader, moof, &defaults, dts, left, samples)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn read_trun(
+    mut reader: Reader<'_>,
+    moof: u64,
+    defaults: &Defaults,
+    dts: &mut i64,
+    left: &mut usize,
+    samples: &mut Vec<SampleRef>,
+) -> Result<(), ReadError> {
+    const DAMAGED: ReadError = ReadError::Damaged("trun");
+    let flags = reader.u32().ok_or(DAMAGED)?;
+    let count = reader.u32().and_then(|count| usize::try_from(count).ok()).ok_or(DAMAGED)?;
+    let has = |bit| flags & bit != 0;
+    if !has(trun::DATA_OFFSET) {
+        return Err(ReadError::Missing("data offset"));
+    }
+    let data_offset = reader.i32().ok_or(DAMAGED)?;
+    let mut offset = moof.checked_add_signed(i64::from(data_offset)).ok_or(DAMAGED)?;
+    let mut first_flags =
+        if has(trun::FIRST_FLAGS) { Some(reader.u32().ok_or(DAMAGED)?) } else { None };
+    let fields = [trun::DURATION, trun::SIZE, trun::FLAGS, trun::CTS];
+    let sample_len = 4 * fields.into_iter().filter(|&bit| has(bit)).count();
+    // Samples that take no byte here (all by default) are bounded by the limit alone.
+    if count > *left {
+        return Err(ReadError::TooLarge("number of units in a fragment"));
+    }
+    if reader.remaining() / sample_len.max(1) < count && sample_len > 0 {
+        return Err(DAMAGED);
+    }
+    *left -= count;
+    samples.reserve(count);
+    for _ in 0..count {
+        let mut field = |bit, default: Option<u32>| {
+            if has(bit) { reader.u32() } else { default }
+        };
+        let duration = field(trun::DURATION, defaults.duration);
+        let size = field(trun::SIZE, defaults.size);
+        let own_flags = field(trun::FLAGS, defaults.flags);
+        let cts = field(trun::CTS, Some(0)).ok_or(DAMAGED)?.cast_signed();
+        let flags = first_flags.take().or(own_flags).ok_or(ReadError::Missing("sample flags"))?;
+        let sample = SampleRef {
+            dts: MediaTime::from_ticks(*dts),
+            duration: duration.ok_or(ReadError::Missing("sample duration"))?,
+            cts,
+            sync: flags & IS_NOT_SYNC == 0,
+            offset,
+            size: size.ok_or(ReadError::Missing("sample size"))?,
+        };
+        *dts += i64::from(sample.duration);
+        offset = offset.checked_add(u64::from(sample.size)).ok_or(DAMAGED)?;
+        samples.push(sample);
+    }
+    Ok(())
 }
