@@ -96,6 +96,12 @@ impl Syncer {
         }
     }
 
+    /// Asks for a round now.
+    pub(super) fn sync_now(&self) {
+        self.lock().now = true;
+        self.wake.notify_one();
+    }
+
     /// Lets the thread end after one more round.
     pub(super) fn stop(&self) {
         self.lock().stopped = true;

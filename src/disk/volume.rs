@@ -403,6 +403,11 @@ impl Volumes {
         &self.volumes
     }
 
+    /// Has everything written so far synced without waiting for the interval.
+    pub fn sync_now(&self) {
+        self.volumes.iter().for_each(|v| v.syncer.sync_now());
+    }
+
     /// Writes what is queued, syncs, and ends the threads. Segments are to be closed before.
     pub async fn shut_down(&self) {
         let volumes = self.volumes.clone();

@@ -77,7 +77,12 @@ pub enum Completion {
         /// Why.
         source: io::Error,
     },
-    /// The segment was closed, and its bytes were synced.
+    /// Nothing more will be written to the segment: what was written so far is all of it.
+    Finished {
+        /// Which segment.
+        segment: SegmentId,
+    },
+    /// After [`Self::Finished`]: what was written was synced.
     Closed {
         /// Which segment.
         segment: SegmentId,
@@ -114,7 +119,7 @@ pub fn is_full(error: &io::Error) -> bool {
 #[derive(Debug)]
 enum Command {
     Open { draft: Box<Draft>, completions: Completions },
-    Append { segment: SegmentId, parts: Vec<Bytes>, fragment: Fragment },
+    Append { segment: SegmentId, parts: Vec<Bytes>, fragment: Arc<Fragment> },
     Close { segment: SegmentId, tail: Vec<Bytes>, now: bool },
 }
 
@@ -224,7 +229,7 @@ impl SegmentWriter {
     /// # Errors
     ///
     /// [`Refused`]: nothing of it was taken.
-    pub fn append(&self, parts: Vec<Bytes>, fragment: Fragment) -> Result<(), Refused> {
+    pub fn append(&self, parts: Vec<Bytes>, fragment: Arc<Fragment>) -> Result<(), Refused> {
         self.queue.submit(Command::Append { segment: self.segment, parts, fragment })
     }
 
@@ -361,7 +366,7 @@ impl Writer {
         }
     }
 
-    fn append(&self, open: &mut OpenFile, parts: &[Bytes], fragment: Fragment) {
+    fn append(&self, open: &mut OpenFile, parts: &[Bytes], fragment: Arc<Fragment>) {
         if open.failed {
             return;
         }
@@ -371,7 +376,7 @@ impl Writer {
                 open.len = fragment.end_offset();
                 self.failure.clear();
                 self.syncer.touch(segment, &open.file);
-                open.segment.push(Arc::new(fragment));
+                open.segment.push(fragment);
                 self.send(&open.completions, Completion::Written { segment });
             }
             Err(source) => {
@@ -398,6 +403,7 @@ impl Writer {
         }
         open.segment.finish();
         let segment = open.segment.opened.id;
+        self.send(&open.completions, Completion::Finished { segment });
         self.syncer.close(segment, open.file, open.len, open.completions, now);
     }
 

@@ -31,7 +31,7 @@
 //! # Invariants
 //!
 //! * Every unit from the run's first key frame on is in exactly one `Append`, in order, unless it
-//!   is counted in [`Segmenter::dropped`].
+//!   is counted in [`Segmenter::dropped`] or by [`Segmenter::shed`].
 //! * `Open` comes right before its first `Append`; the first unit of that fragment's first track is
 //!   a key frame of the leading track.
 
@@ -243,7 +243,7 @@ impl Segmenter {
         }
     }
 
-    /// Units that were not recorded, in all: before a key frame, beyond limits, or shed.
+    /// Units that were not recorded, in all: before a key frame, or beyond limits.
     #[must_use]
     pub const fn dropped(&self) -> u64 {
         self.dropped
@@ -291,9 +291,8 @@ impl Segmenter {
         }
         let Some(segment) = &mut self.segment else { return };
         let lead = segment.tracks.get(segment.leading.as_usize());
-        let overdue = lead
-            .and_then(|t| t.pending.first())
-            .is_some_and(|h| now >= h.at + limits::HOLD);
+        let overdue =
+            lead.and_then(|t| t.pending.first()).is_some_and(|h| now >= h.at + limits::HOLD);
         self.flush(if overdue { Flush::All } else { Flush::HoldBack });
     }
 
@@ -361,22 +360,21 @@ impl Segmenter {
     }
 
     /// The disk did not take the last output: what waits is dropped, and outputs that stand in the
-    /// queue with it.
-    pub fn shed(&mut self, reason: GapReason) {
+    /// queue with it. Says how many units that were.
+    pub fn shed(&mut self, reason: GapReason) -> u64 {
         let queued = self.outputs.drain(..).map(|output| match output {
             Output::Append(plan) => plan.parts.iter().map(|p| p.units.len() as u64).sum(),
             _ => 0,
         });
         let queued: u64 = queued.sum();
         let segment = self.segment.take();
-        let pending = segment.map_or(0, |s| {
-            s.early.len() + s.tracks.iter().map(|t| t.pending.len()).sum::<usize>()
-        });
-        self.dropped += queued + pending as u64;
+        let pending = segment
+            .map_or(0, |s| s.early.len() + s.tracks.iter().map(|t| t.pending.len()).sum::<usize>());
         if std::mem::replace(&mut self.recording, false) {
             self.outputs.push_back(Output::EndRun { reason });
         }
         self.broken = Some(reason);
+        queued + pending as u64
     }
 
     fn finish(&mut self, reason: GapReason) {
@@ -577,7 +575,8 @@ impl Segment {
     /// Takes the pending units out as a fragment.
     fn plan(&mut self, how: Flush) -> Option<Plan> {
         let leading = self.leading.as_usize();
-        let order = std::iter::once(leading).chain((0..self.tracks.len()).filter(|&i| i != leading));
+        let order =
+            std::iter::once(leading).chain((0..self.tracks.len()).filter(|&i| i != leading));
         let mut parts = Vec::with_capacity(self.tracks.len());
         for at in order {
             let (Some(track), Some(state)) = (self.run.tracks.get(at), self.tracks.get_mut(at))
@@ -658,7 +657,8 @@ fn alone(track: &Track, unit: &AccessUnit, before: Option<u32>) -> u32 {
 /// Whether both runs' tracks can stand in one file.
 fn same_entries(a: &Run, b: &Run) -> bool {
     a.tracks.len() == b.tracks.len()
-        && (0..a.tracks.len()).all(|i| same_entry(a, b, TrackIndex(u8::try_from(i).unwrap_or(u8::MAX))))
+        && (0..a.tracks.len())
+            .all(|i| same_entry(a, b, TrackIndex(u8::try_from(i).unwrap_or(u8::MAX))))
 }
 
 fn same_entry(a: &Run, b: &Run, track: TrackIndex) -> bool {

@@ -1,0 +1,1 @@
+//! A recorder between a hub, real files and a real database.
