@@ -404,7 +404,7 @@ impl Logins {
         let username = match (self.username, url_name) {
             (Change::Set(name), Some(other)) if name != other => {
                 mistakes.add("username", "differs from the one in the URL");
-                None
+                Some(name)
             }
             (Change::Set(name), _) | (_, Some(name)) => Some(name),
             (Change::Clear, None) => return (None, None),

@@ -27,7 +27,7 @@ pub(super) type Result<T, E = ApiError> = std::result::Result<T, E>;
 
 /// An answer that is an error (RFC 9457).
 #[derive(Debug, Serialize, utoipa::ToSchema)]
-pub struct Problem {
+pub(super) struct Problem {
     /// `about:blank`, or a name for this kind of problem: `urn:vedette:problem:…`.
     #[serde(rename = "type")]
     #[schema(example = "urn:vedette:problem:invalid")]
@@ -45,11 +45,11 @@ pub struct Problem {
 
 /// A field at fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
-pub struct FieldError {
+pub(super) struct FieldError {
     /// Its name, as a path: `streams[0].url`.
-    pub field: String,
+    pub(super) field: String,
     /// What is wrong with it.
-    pub message: String,
+    pub(super) message: String,
 }
 
 /// What is wrong with a request's fields, collected so that all of it can be said at once.

@@ -93,11 +93,13 @@ impl Params {
         time
     }
 
-    /// `start` and `end`: the last 24 hours unless told.
+    /// `start` and `end`: the last 24 hours unless told. Without an end the range goes a little
+    /// beyond now, so that what lasts is shown as lasting.
     pub(super) fn range(&mut self, now: WallTime) -> WallRange {
+        let second = WallSpan::from_secs(1);
         let end = self.time("end");
         let start = self.time("start");
-        let end = end.unwrap_or_else(|| start.map_or(now, |s| now.max(s + WallSpan::from_secs(1))));
+        let end = end.unwrap_or_else(|| start.map_or(now, |s| now.max(s)) + second);
         let start = start.unwrap_or(end - WallSpan::from_secs(86_400));
         if start >= end {
             self.mistakes.add("start", "must be before `end`");
@@ -337,7 +339,8 @@ mod tests {
         let now = WallTime::from_micros(1_795_341_600_000_000);
         let mut p = params("");
         let range = p.range(now);
-        assert_eq!((range.end, (range.end - range.start).as_micros()), (now, 86_400_000_000));
+        assert_eq!(range.end - now, WallSpan::from_secs(1));
+        assert_eq!(range.end - range.start, WallSpan::from_secs(86_400));
         assert!(p.finish().is_ok());
     }
 }

@@ -35,10 +35,18 @@ mod vlc;
 
 use std::{future::Future, ops::Deref, sync::Arc};
 
-use axum::{Router, middleware, routing::get};
+use axum::{
+    Router,
+    extract::Request,
+    http::{HeaderMap, Method, Uri},
+    middleware::{self, Next},
+    response::{IntoResponse, Redirect, Response},
+    routing::get,
+};
 use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::task::TaskTracker;
+use tower::ServiceBuilder;
 use tracing::Instrument;
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
@@ -199,9 +207,26 @@ pub fn router(parts: Parts) -> Router {
     layers::wrap(all, api)
 }
 
-/// Health stays reachable at the root too, for probes that know of no proxy.
+/// Takes the prefix off before anything is matched, so that no route need know of it.
 fn under(base: &str, router: Router) -> Router {
-    Router::new().nest(base, router)
+    let prefix: Arc<str> = base.into();
+    let stripped = middleware::from_fn(move |mut request: Request, next: Next| {
+        let prefix = Arc::clone(&prefix);
+        async move {
+            let whole = request.uri().path_and_query().map_or("", |p| p.as_str());
+            let inside = match whole.strip_prefix(&*prefix) {
+                Some(rest) if rest.is_empty() || rest.starts_with('?') => {
+                    return Redirect::permanent(&format!("{prefix}/{rest}")).into_response();
+                }
+                Some(rest) if rest.starts_with('/') => rest.parse::<Uri>().ok(),
+                _ => None,
+            };
+            let Some(uri) = inside else { return ApiError::UnknownPath.into_response() };
+            *request.uri_mut() = uri;
+            next.run(request).await
+        }
+    });
+    Router::new().fallback_service(ServiceBuilder::new().layer(stripped).service(router))
 }
 
 /// `/api/v1`, with its description.
@@ -217,12 +242,7 @@ fn resources() -> OpenApiRouter<Api> {
 }
 
 /// The page's other files; under `/api` nothing is a file.
-async fn inside_fallback(
-    uri: axum::http::Uri,
-    headers: axum::http::HeaderMap,
-    method: axum::http::Method,
-) -> axum::response::Response {
-    use axum::{http::Method, response::IntoResponse};
+async fn inside_fallback(uri: Uri, headers: HeaderMap, method: Method) -> Response {
     if uri.path().starts_with("/api/") || !matches!(method, Method::GET | Method::HEAD) {
         return ApiError::UnknownPath.into_response();
     }
