@@ -29,6 +29,8 @@ mod npt;
 mod reader;
 mod seek;
 mod segment;
+#[cfg(test)]
+mod tests;
 mod timeline;
 
 use crate::{

@@ -16,9 +16,12 @@
 //! * Every packet begins with a piece of `headers` of at least 16 bytes.
 //! * A batch owns (by reference count) the bytes it points to, so it may wait in a queue.
 
-use std::io::IoSlice;
+use std::{io::IoSlice, ops::Range};
 
 use bytes::Bytes;
+
+use super::packet::{HEADER_LEN, Header};
+use crate::proto::{access_unit::AccessUnit, rtsp::message::InterleavedFrame};
 
 /// Packets of one track, in order. Made once and used again and again: [`Self::clear`] keeps the
 /// memory.
@@ -26,6 +29,18 @@ use bytes::Bytes;
 pub struct PacketBatch {
     headers: Vec<u8>,
     sources: Vec<Bytes>,
+    pieces: Vec<Piece>,
+    /// For each packet, the first of its pieces; they reach to the next one's first.
+    packets: Vec<usize>,
+    framed_len: usize,
+}
+
+/// Bytes of `headers`, or of the source with this place.
+#[derive(Clone, Copy, Debug)]
+struct Piece {
+    source: Option<usize>,
+    start: usize,
+    end: usize,
 }
 
 /// A place in a batch as it stands on the RTSP connection, for writes that end half-way.
@@ -36,6 +51,9 @@ pub struct Cursor {
 }
 
 impl PacketBatch {
+    /// The most slices one packet has.
+    pub const MAX_SLICES: usize = 2 * super::packetize::MAX_AGGREGATED + 1;
+
     /// Without packets.
     #[must_use]
     pub fn new() -> Self {
@@ -44,47 +62,214 @@ impl PacketBatch {
 
     /// Lets go of all packets and of the units they point to.
     pub fn clear(&mut self) {
-        todo!()
+        self.headers.clear();
+        self.sources.clear();
+        self.pieces.clear();
+        self.packets.clear();
+        self.framed_len = 0;
     }
 
     /// How many packets.
     #[must_use]
     pub fn len(&self) -> usize {
-        todo!()
+        self.packets.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.packets.is_empty()
     }
 
     /// Bytes on the RTSP connection: packets and their interleaved headers.
     #[must_use]
-    pub fn framed_len(&self) -> usize {
-        todo!()
+    pub const fn framed_len(&self) -> usize {
+        self.framed_len
     }
 
     /// Puts packet `index` as a datagram into `out`; how many slices were used. `None` when there
     /// is no such packet or `out` is too short ([`Self::MAX_SLICES`] always suffices).
     pub fn datagram<'a>(&'a self, index: usize, out: &mut [IoSlice<'a>]) -> Option<usize> {
-        let _ = (index, out);
-        todo!()
+        let mut used = 0;
+        for (n, piece) in self.packet_pieces(index)?.iter().enumerate() {
+            let skip = if n == 0 { InterleavedFrame::HEADER } else { 0 };
+            *out.get_mut(used)? = IoSlice::new(self.bytes(piece, skip));
+            used += 1;
+        }
+        Some(used)
     }
-
-    /// The most slices one packet has.
-    pub const MAX_SLICES: usize = 32;
 
     /// Fills `out` with what stands from `at` on, interleaved headers included; how many slices
     /// were used: 0 only at the end.
     pub fn framed<'a>(&'a self, at: Cursor, out: &mut [IoSlice<'a>]) -> usize {
-        let _ = (at, out);
-        todo!()
+        let rest = self.pieces.get(at.piece..).unwrap_or_default();
+        let mut used = 0;
+        for (slot, piece) in out.iter_mut().zip(rest) {
+            let skip = if used == 0 { at.offset } else { 0 };
+            *slot = IoSlice::new(self.bytes(piece, skip));
+            used += 1;
+        }
+        used
     }
 
     /// Moves `at` on by `written` bytes. True when all is written.
     pub fn advance(&self, at: &mut Cursor, written: usize) -> bool {
-        let _ = (at.piece, at.offset, &self.headers, &self.sources, written);
-        todo!()
+        at.offset += written;
+        while let Some(piece) = self.pieces.get(at.piece) {
+            let Some(beyond) = at.offset.checked_sub(piece.end - piece.start) else { return false };
+            at.piece += 1;
+            at.offset = beyond;
+        }
+        at.offset = 0;
+        true
+    }
+
+    fn packet_pieces(&self, index: usize) -> Option<&[Piece]> {
+        let first = *self.packets.get(index)?;
+        let end = self.packets.get(index + 1).copied().unwrap_or(self.pieces.len());
+        self.pieces.get(first..end)
+    }
+
+    fn bytes(&self, piece: &Piece, skip: usize) -> &[u8] {
+        let all = match piece.source {
+            None => Some(self.headers.as_slice()),
+            Some(source) => self.sources.get(source).map(Bytes::as_ref),
+        };
+        all.and_then(|all| all.get(piece.start + skip..piece.end)).unwrap_or_default()
+    }
+}
+
+/// Appends the packets of one unit; [`Self::undo`] takes them back.
+pub(super) struct Writer<'a> {
+    batch: &'a mut PacketBatch,
+    header: Header,
+    channel: u8,
+    before: Mark,
+    /// Place of `head` among the sources; `body` is the next.
+    head: usize,
+    head_len: usize,
+    octets: usize,
+    /// Where in `headers` the packet being written begins.
+    packet: usize,
+}
+
+/// The lengths of a batch.
+#[derive(Clone, Copy)]
+struct Mark {
+    headers: usize,
+    sources: usize,
+    pieces: usize,
+    packets: usize,
+    framed_len: usize,
+}
+
+impl<'a> Writer<'a> {
+    /// `header` is that of the first packet, without its marker.
+    pub(super) fn new(
+        batch: &'a mut PacketBatch,
+        unit: &AccessUnit,
+        header: Header,
+        channel: u8,
+    ) -> Self {
+        let before = Mark {
+            headers: batch.headers.len(),
+            sources: batch.sources.len(),
+            pieces: batch.pieces.len(),
+            packets: batch.packets.len(),
+            framed_len: batch.framed_len,
+        };
+        let (head, head_len) = (batch.sources.len(), unit.head.len());
+        batch.sources.push(unit.head.clone());
+        batch.sources.push(unit.body.clone());
+        Self { batch, header, channel, before, head, head_len, octets: 0, packet: 0 }
+    }
+
+    /// Begins the next packet with the payload's first bytes.
+    pub(super) fn begin(&mut self, payload_header: &[u8]) {
+        self.packet = self.batch.headers.len();
+        self.batch.packets.push(self.batch.pieces.len());
+        self.batch.headers.extend_from_slice(&[0; InterleavedFrame::HEADER]);
+        self.batch.headers.extend_from_slice(&self.header.to_bytes());
+        self.batch.headers.extend_from_slice(payload_header);
+        self.header_piece(self.packet);
+    }
+
+    /// More bytes that are not in the unit; of the packet begun last.
+    pub(super) fn between(&mut self, bytes: &[u8]) {
+        let start = self.batch.headers.len();
+        self.batch.headers.extend_from_slice(bytes);
+        match self.batch.pieces.last_mut() {
+            Some(piece) if piece.source.is_none() => piece.end = self.batch.headers.len(),
+            _ => self.header_piece(start),
+        }
+    }
+
+    fn header_piece(&mut self, start: usize) {
+        self.batch.pieces.push(Piece { source: None, start, end: self.batch.headers.len() });
+    }
+
+    /// These bytes of the unit, counted over head and body.
+    pub(super) fn payload(&mut self, range: Range<usize>) {
+        let in_head = range.start.min(self.head_len)..range.end.min(self.head_len);
+        let in_body = range.start.max(self.head_len) - self.head_len
+            ..range.end.max(self.head_len) - self.head_len;
+        for (source, range) in [(self.head, in_head), (self.head + 1, in_body)] {
+            if !range.is_empty() {
+                let (start, end) = (range.start, range.end);
+                self.batch.pieces.push(Piece { source: Some(source), start, end });
+            }
+        }
+    }
+
+    /// Ends the packet begun last.
+    pub(super) fn end(&mut self) {
+        let first = self.batch.packets.last().copied().unwrap_or(0);
+        let pieces = self.batch.pieces.get(first..).unwrap_or_default();
+        let framed: usize = pieces.iter().map(|p| p.end - p.start).sum();
+        let len = framed - InterleavedFrame::HEADER;
+        // The caller keeps packets below 64 KiB (`limits::TCP_PACKET`).
+        let prefix = InterleavedFrame::header(self.channel, u16::try_from(len).unwrap_or(u16::MAX));
+        let place = self.packet..self.packet + InterleavedFrame::HEADER;
+        if let Some(place) = self.batch.headers.get_mut(place) {
+            place.copy_from_slice(&prefix);
+        }
+        self.batch.framed_len += framed;
+        self.octets += len - HEADER_LEN;
+        self.header.sequence = self.header.sequence.wrapping_add(1);
+    }
+
+    /// Moves RTP time on for the packets to come.
+    pub(super) fn later(&mut self, ticks: u32) {
+        self.header.timestamp = self.header.timestamp.wrapping_add(ticks);
+    }
+
+    /// Sets the marker of the packet ended last.
+    pub(super) fn mark(&mut self) {
+        if self.packets() > 0
+            && let Some(byte) =
+                self.batch.headers.get_mut(self.packet + InterleavedFrame::HEADER + 1)
+        {
+            *byte |= 0x80;
+        }
+    }
+
+    /// Packets written.
+    pub(super) fn packets(&self) -> usize {
+        self.batch.packets.len() - self.before.packets
+    }
+
+    /// Bytes of payload written.
+    pub(super) const fn octets(&self) -> usize {
+        self.octets
+    }
+
+    /// The batch as it was.
+    pub(super) fn undo(self) {
+        let Mark { headers, sources, pieces, packets, framed_len } = self.before;
+        self.batch.headers.truncate(headers);
+        self.batch.sources.truncate(sources);
+        self.batch.pieces.truncate(pieces);
+        self.batch.packets.truncate(packets);
+        self.batch.framed_len = framed_len;
     }
 }

@@ -8,7 +8,9 @@
 //! * A unit that cannot be sent uses up no sequence number.
 
 use super::{
-    batch::PacketBatch,
+    batch::{PacketBatch, Writer},
+    limits,
+    packet::Header,
     packetize::{PacketizeError, Packetizer},
     rtcp::SenderReport,
 };
@@ -43,6 +45,8 @@ pub struct Sender {
     next_sequence: u16,
     packets: u32,
     octets: u32,
+    /// The counters may be at 0 again.
+    sent: bool,
 }
 
 /// What [`Sender::send`] put into a batch.
@@ -58,13 +62,15 @@ impl Sender {
     /// For `track`.
     pub fn new(settings: Settings, track: &Track) -> Result<Self, PacketizeError> {
         let packetizer = Packetizer::new(&track.parameters)?;
+        let max_packet = settings.max_packet.clamp(limits::LEAST_PACKET, limits::TCP_PACKET);
         Ok(Self {
-            settings,
+            settings: Settings { max_packet, ..settings },
             packetizer,
             timescale: track.timescale,
             next_sequence: settings.first_sequence,
             packets: 0,
             octets: 0,
+            sent: false,
         })
     }
 
@@ -91,7 +97,7 @@ impl Sender {
     /// Whether anything was sent: a BYE without is of no use.
     #[must_use]
     pub const fn has_sent(&self) -> bool {
-        self.packets > 0
+        self.sent
     }
 
     /// RTP time at `elapsed` of the session's own time, in which all its tracks run together.
@@ -116,8 +122,27 @@ impl Sender {
         timestamp: u32,
         batch: &mut PacketBatch,
     ) -> Result<Sent, PacketizeError> {
-        let _ = (unit, timestamp, batch, self.packetizer, self.octets);
-        todo!()
+        let first_sequence = self.next_sequence;
+        let header = Header {
+            marker: false,
+            payload_type: self.settings.payload_type,
+            sequence: first_sequence,
+            timestamp,
+            ssrc: self.settings.ssrc,
+        };
+        let channel = self.settings.channel.unwrap_or(0);
+        let mut writer = Writer::new(batch, unit, header, channel);
+        if let Err(error) = self.packetizer.write(unit, self.settings.max_packet, &mut writer) {
+            writer.undo();
+            return Err(error);
+        }
+        // Sequence numbers and RTCP's counters wrap by design.
+        let packets = writer.packets() as u32;
+        self.next_sequence = first_sequence.wrapping_add(packets as u16);
+        self.sent |= packets > 0;
+        self.packets = self.packets.wrapping_add(packets);
+        self.octets = self.octets.wrapping_add(writer.octets() as u32);
+        Ok(Sent { first_sequence, packets })
     }
 
     /// A sender report: RTP time `timestamp` is (to be) rendered at `wall`. Take the wall clock of

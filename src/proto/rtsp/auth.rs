@@ -8,13 +8,16 @@
 //!   for by nonces that are good on one connection only and not for long.
 //! * The response is verified over the `uri` the client gave: VLC signs SETUP with the
 //!   Content-Base.
+//! * A right answer over a nonce that is not (or no longer) good is told from a wrong answer:
+//!   the one is asked again with `stale=true` and the person never notices, the other is a failure.
 //! * Secrets are HA1 values; passwords never come here but by Basic, which is for TLS alone.
 
-use std::{
-    fmt,
-    time::{Duration, Instant},
-};
+use std::{fmt, time::Instant};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use md5::Md5;
+use sha2::Sha256;
+use subtle::ConstantTimeEq as _;
 use zeroize::Zeroizing;
 
 /// Bounds of a connection's nonces.
@@ -50,8 +53,15 @@ pub enum Authorization {
 impl Authorization {
     /// Parses the header's value.
     pub fn parse(value: &str) -> Result<Self, AuthorizationError> {
-        let _ = value;
-        todo!()
+        let value = value.trim();
+        let (scheme, rest) = value.split_once([' ', '\t']).ok_or(AuthorizationError::Syntax)?;
+        if scheme.eq_ignore_ascii_case("Digest") {
+            Digest::parse(rest).map(Self::Digest)
+        } else if scheme.eq_ignore_ascii_case("Basic") {
+            Basic::parse(rest.trim()).map(Self::Basic)
+        } else {
+            Err(AuthorizationError::Scheme)
+        }
     }
 }
 
@@ -81,7 +91,8 @@ pub struct Digest {
     pub realm: String,
     nonce: String,
     uri: String,
-    response: Vec<u8>,
+    /// Lower-case hexadecimal, if it is any.
+    response: String,
     /// MD5 when not said.
     pub algorithm: Algorithm,
     counted: Option<Counted>,
@@ -93,6 +104,160 @@ struct Counted {
     count: u32,
     count_text: String,
     cnonce: String,
+}
+
+impl Algorithm {
+    /// As `algorithm=` names it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Sha256 => "SHA-256",
+            Self::Md5 => "MD5",
+        }
+    }
+
+    /// Of the parts with colons between, lower-case hexadecimal.
+    fn hash(self, parts: &[&str]) -> String {
+        fn hex_of<D: sha2::Digest>(parts: &[&str]) -> String {
+            let mut hash = D::new();
+            for (n, part) in parts.iter().enumerate() {
+                if n > 0 {
+                    hash.update(b":");
+                }
+                hash.update(part.as_bytes());
+            }
+            hex(&hash.finalize())
+        }
+        match self {
+            Self::Sha256 => hex_of::<Sha256>(parts),
+            Self::Md5 => hex_of::<Md5>(parts),
+        }
+    }
+
+    /// H(user:realm:password), to be kept instead of a password: see [`Ha1`].
+    #[must_use]
+    pub fn ha1(self, user: &str, realm: &str, password: &str) -> Zeroizing<String> {
+        Zeroizing::new(self.hash(&[user, realm, password]))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+impl Digest {
+    fn parse(rest: &str) -> Result<Self, AuthorizationError> {
+        use AuthorizationError::{Missing, NotOffered, Syntax};
+
+        let mut params = Params::parse(rest).ok_or(Syntax)?;
+        let algorithm = match params.take("algorithm") {
+            None => Algorithm::Md5,
+            Some(name) if name.eq_ignore_ascii_case("MD5") => Algorithm::Md5,
+            Some(name) if name.eq_ignore_ascii_case("SHA-256") => Algorithm::Sha256,
+            Some(_) => return Err(NotOffered("algorithm")),
+        };
+        if params.take("userhash").is_some_and(|hashed| hashed.eq_ignore_ascii_case("true")) {
+            return Err(NotOffered("userhash"));
+        }
+        let counted = match params.take("qop") {
+            Some(qop) if qop.eq_ignore_ascii_case("auth") => {
+                let count_text = params.take("nc").ok_or(Missing("nc"))?;
+                let digits = !count_text.is_empty()
+                    && count_text.bytes().all(|byte| byte.is_ascii_hexdigit());
+                let count = u32::from_str_radix(&count_text, 16).ok().filter(|_| digits);
+                Some(Counted {
+                    count: count.ok_or(Syntax)?,
+                    count_text,
+                    cnonce: params.take("cnonce").ok_or(Missing("cnonce"))?,
+                })
+            }
+            Some(_) => return Err(NotOffered("qop")),
+            // RFC 7616 §3.4 wants it always; for MD5 there are RFC 2069's clients.
+            None if algorithm == Algorithm::Md5 => None,
+            None => return Err(Missing("qop")),
+        };
+        let mut take = |name| params.take(name).ok_or(Missing(name));
+        Ok(Self {
+            username: take("username")?,
+            realm: take("realm")?,
+            nonce: take("nonce")?,
+            uri: take("uri")?,
+            response: take("response")?.to_ascii_lowercase(),
+            algorithm,
+            counted,
+        })
+    }
+
+    /// What `response` must be, lower-case hexadecimal (RFC 7616 §3.4.1; without qop RFC 2069
+    /// §2.1.2).
+    fn expected(&self, method: &str, secret: Ha1<'_>) -> String {
+        let ha1 = match self.algorithm {
+            Algorithm::Md5 => secret.md5,
+            Algorithm::Sha256 => secret.sha256,
+        };
+        let ha2 = self.algorithm.hash(&[method, &self.uri]);
+        match &self.counted {
+            None => self.algorithm.hash(&[ha1, &self.nonce, &ha2]),
+            Some(Counted { count_text, cnonce, .. }) => {
+                self.algorithm.hash(&[ha1, &self.nonce, count_text, cnonce, "auth", &ha2])
+            }
+        }
+    }
+}
+
+impl Basic {
+    fn parse(encoded: &str) -> Result<Self, AuthorizationError> {
+        let decoded = STANDARD.decode(encoded).map_err(|_| AuthorizationError::Syntax)?;
+        let decoded = Zeroizing::new(decoded);
+        let text = std::str::from_utf8(&decoded).map_err(|_| AuthorizationError::Syntax)?;
+        let (username, password) = text.split_once(':').ok_or(AuthorizationError::Syntax)?;
+        Ok(Self { username: username.to_owned(), password: Zeroizing::new(password.to_owned()) })
+    }
+}
+
+/// `name=value` pairs, values as tokens or quoted strings (RFC 7235 §2.1).
+struct Params(Vec<(String, String)>);
+
+impl Params {
+    fn parse(mut rest: &str) -> Option<Self> {
+        let mut params = Vec::new();
+        loop {
+            rest = rest.trim_start_matches([' ', '\t', ',']);
+            if rest.is_empty() {
+                return Some(Self(params));
+            }
+            let (name, after) = rest.split_once('=')?;
+            let (value, after) = parse_value(after.trim_start())?;
+            params.push((name.trim_end().to_ascii_lowercase(), value));
+            rest = after.trim_start();
+            if !rest.is_empty() && !rest.starts_with(',') {
+                return None;
+            }
+        }
+    }
+
+    /// The first of that name.
+    fn take(&mut self, name: &str) -> Option<String> {
+        self.0.iter_mut().find(|(n, _)| n == name).map(|(_, value)| std::mem::take(value))
+    }
+}
+
+/// A value at the front of `text`, and what follows it.
+fn parse_value(text: &str) -> Option<(String, &str)> {
+    let Some(quoted) = text.strip_prefix('"') else {
+        let end = text.find([',', ' ', '\t']).unwrap_or(text.len());
+        let (token, rest) = text.split_at_checked(end)?;
+        return Some((token.to_owned(), rest));
+    };
+    let mut value = String::new();
+    let mut chars = quoted.chars();
+    loop {
+        match chars.next()? {
+            '"' => return Some((value, chars.as_str())),
+            '\\' => value.push(chars.next()?),
+            other => value.push(other),
+        }
+    }
 }
 
 impl fmt::Debug for Digest {
@@ -154,6 +319,13 @@ struct Nonce {
     count: u32,
 }
 
+impl Nonce {
+    fn is_fresh(&self, now: Instant) -> bool {
+        now.saturating_duration_since(self.used) <= limits::IDLE
+            && now.saturating_duration_since(self.issued) <= limits::LIFE
+    }
+}
+
 impl NonceBook {
     /// None yet.
     #[must_use]
@@ -163,8 +335,12 @@ impl NonceBook {
 
     /// A new nonce from 128 random bits. When there are [`limits::NONCES`], the oldest goes.
     pub fn issue(&mut self, now: Instant, random: [u8; 16]) -> String {
-        let _ = (now, random, Duration::ZERO);
-        todo!()
+        if self.nonces.len() >= limits::NONCES {
+            self.nonces.remove(0);
+        }
+        let text = hex(&random);
+        self.nonces.push(Nonce { text: text.clone(), issued: now, used: now, count: 0 });
+        text
     }
 
     /// Verifies an answer to a request of `method` and takes note of its nonce and count. Do it
@@ -176,21 +352,41 @@ impl NonceBook {
         method: &str,
         secret: Ha1<'_>,
     ) -> Verdict {
-        let _ = (now, answer, method, secret);
-        let _ = (&answer.nonce, &answer.uri, &answer.response, &answer.counted);
-        if let Some(c) = &answer.counted {
-            let _ = (c.count, &c.count_text, &c.cnonce);
+        let expected = answer.expected(method, secret);
+        // Lengths are no secret; of equal lengths the time does not tell where they differ.
+        if !bool::from(expected.as_bytes().ct_eq(answer.response.as_bytes())) {
+            return Verdict::Denied;
         }
-        if let Some(n) = self.nonces.first() {
-            let _ = (&n.text, n.issued, n.used, n.count);
+        let known = self.nonces.iter_mut().find(|nonce| nonce.text == answer.nonce);
+        let Some(nonce) = known.filter(|nonce| nonce.is_fresh(now)) else {
+            return Verdict::Stale;
+        };
+        if let Some(Counted { count, .. }) = answer.counted {
+            // One connection keeps its requests in order, so the count must rise.
+            if count <= nonce.count {
+                return Verdict::Stale;
+            }
+            nonce.count = count;
         }
-        todo!()
+        nonce.used = now;
+        Verdict::Granted
     }
 }
 
 /// The values of the `WWW-Authenticate` headers of a 401, in this order.
 #[must_use]
 pub fn challenges(realm: &str, nonce: &str, stale: bool) -> [String; 2] {
-    let _ = (realm, nonce, stale);
-    todo!()
+    [Algorithm::Sha256, Algorithm::Md5].map(|algorithm| {
+        let realm: String = realm.chars().filter(|c| !matches!(c, '"' | '\\')).collect();
+        let stale = if stale { ", stale=true" } else { "" };
+        let algorithm = algorithm.as_str();
+        format!(
+            "Digest realm=\"{realm}\", nonce=\"{nonce}\", algorithm={algorithm}, \
+             qop=\"auth\"{stale}"
+        )
+    })
 }
+
+#[cfg(test)]
+#[path = "auth_tests.rs"]
+mod tests;

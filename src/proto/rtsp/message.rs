@@ -219,8 +219,20 @@ impl fmt::Display for Status {
 }
 
 /// Header fields in the order they came; a name may stand more than once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(String, String)>);
+
+/// Without credentials: messages are logged.
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let secret = |name: &str| {
+            ["Authorization", "Proxy-Authorization"].iter().any(|s| s.eq_ignore_ascii_case(name))
+        };
+        f.debug_map()
+            .entries(self.iter().map(|(name, v)| (name, if secret(name) { "***" } else { v })))
+            .finish()
+    }
+}
 
 impl Headers {
     /// None.

@@ -20,9 +20,10 @@ async fn a_camera_comes_back_as_it_was_put_in() {
     store.insert_camera(bare.clone()).await.unwrap();
 
     assert_eq!(store.camera_by_slug(&door.slug).await.unwrap().as_ref(), Some(&door));
-    assert_eq!(store.cameras().await.unwrap(), [bare.clone(), door.clone()]);
-    assert_eq!(store.cameras_page(None, 1).await.unwrap(), [bare.clone()]);
-    assert_eq!(store.cameras_page(Some(&bare.slug), 9).await.unwrap(), [door]);
+    let both = [bare, door];
+    assert_eq!(store.cameras().await.unwrap(), both);
+    assert_eq!(store.cameras_page(None, 1).await.unwrap(), both[..1]);
+    assert_eq!(store.cameras_page(Some(&both[0].slug), 9).await.unwrap(), both[1..]);
     assert_eq!(store.camera_by_slug(&slug("nobody")).await.unwrap(), None);
 }
 

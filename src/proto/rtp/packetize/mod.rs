@@ -1,6 +1,16 @@
 //! Access units into RTP payloads, by each codec's RFC.
 
-use crate::proto::codec::{Parameters, g711};
+mod audio;
+mod nal;
+
+use super::{batch::Writer, packet::HEADER_LEN};
+use crate::proto::{
+    access_unit::AccessUnit,
+    codec::{Parameters, g711},
+};
+
+/// The most NAL units in one aggregation packet: bounds the slices of a packet.
+pub(super) const MAX_AGGREGATED: usize = 16;
 
 /// How a track's units become payloads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,4 +54,26 @@ impl Packetizer {
             }
         }
     }
+    /// `unit` into packets of at most `max_packet` bytes.
+    pub(super) fn write(
+        self,
+        unit: &AccessUnit,
+        max_packet: usize,
+        to: &mut Writer<'_>,
+    ) -> Result<(), PacketizeError> {
+        let max = max_packet.saturating_sub(HEADER_LEN);
+        match self {
+            Self::H264 => nal::write(nal::Family::H264, unit, max, to),
+            Self::H265 => nal::write(nal::Family::H265, unit, max, to),
+            Self::Aac => audio::write_aac(unit.len(), max, to),
+            Self::G711 { frame } => {
+                audio::write_g711(unit.len(), usize::from(frame), max, to);
+                Ok(())
+            }
+        }
+    }
 }
+
+#[cfg(test)]
+#[path = "../packetize_tests.rs"]
+mod tests;

@@ -319,6 +319,16 @@ impl<R: Clone> Connection<R> {
         self.outputs.push_back(Output::Close);
     }
 
+    /// A request was begun and not finished in time.
+    pub fn handle_slow(&mut self) {
+        if std::mem::replace(&mut self.closing, true) {
+            return;
+        }
+        self.waiting.clear();
+        self.respond(Method::Other(String::new()), Response::to(None, Status::REQUEST_TIMEOUT));
+        self.outputs.push_back(Output::Close);
+    }
+
     /// An interleaved frame has come; on a channel that is not set up it means nothing.
     pub fn handle_data(&mut self, now: Instant, channel: u8) {
         for session in self.sessions.values_mut().filter(|s| s.uses_channel(channel)) {

@@ -1,0 +1,629 @@
+//! One session's packets: one task, one path, for live and recorded footage.
+//!
+//! ```text
+//! Feed (hub or reader) ─▶ ahead ─▶ wait until due ─▶ room at the sink ─▶ RTP ─▶ queue or socket
+//! ```
+//!
+//! # Invariants
+//!
+//! * A PLAY is answered with the true first packets: units are read ahead until each track has one
+//!   (or it is plain that it will not soon), then held until the answer is on its way.
+//! * Between units nothing is held that a PAUSE would have to undo: a unit that was sent was sent
+//!   whole, the next one is the one PLAY goes on with.
+//! * A recording waits for its player for ever, and no unit of it is dropped (a player in pause may
+//!   simply stop reading). Live does not wait: when the player takes nothing for
+//!   [`limits::STALLED`] its connection is closed; one that is merely slow loses units up to a key
+//!   frame once the hub holds them no longer.
+//! * The end is told by BYE, [`limits::FAREWELL`] after the last packet: players throw away what
+//!   they still hold when it comes.
+
+mod start;
+mod timeline;
+mod track;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use super::{
+    counters::{Counters, DropReason, Present},
+    footage::{Feed, Item, Resource},
+    writer,
+};
+use crate::{
+    clock::Clock,
+    hub::Run,
+    proto::{
+        access_unit::TrackIndex,
+        rtp::PacketBatch,
+        rtsp::server::{Refusal, SessionId, Started, Wish},
+        time::WallSpan,
+    },
+};
+
+pub(super) use track::{Identity, Sink};
+use timeline::{Anchor, decoded_at, playing};
+use track::TrackOut;
+
+pub(super) mod limits {
+    use std::time::Duration;
+
+    /// Units read ahead of the first packet, at most, to know each track's first.
+    pub(super) const AHEAD: usize = 128;
+    /// Footage read ahead, at most.
+    pub(super) const AHEAD_SPAN: Duration = Duration::from_secs(1);
+    /// Time spent on it once there is a first unit.
+    pub(super) const AHEAD_WAIT: Duration = Duration::from_millis(250);
+    /// Time a PLAY waits for a live stream's next key frame before it is answered without it.
+    pub(super) const LIVE_WAIT: Duration = Duration::from_millis(1_500);
+    /// Time a PLAY waits for recorded footage to be read.
+    pub(super) const RECORDED_WAIT: Duration = Duration::from_secs(10);
+    /// Between sender reports of a track.
+    pub(super) const REPORT: Duration = Duration::from_secs(5);
+    /// Between the last packet and BYE.
+    pub(super) const FAREWELL: Duration = Duration::from_secs(2);
+    /// A live player that takes nothing for so long is cut off.
+    pub(super) const STALLED: Duration = Duration::from_secs(10);
+    /// UDP packets at once; then [`UDP_REST`]: a key frame in one heap overruns the 200 KiB that
+    /// players' sockets hold.
+    pub(super) const UDP_BURST: usize = 8;
+    /// See [`UDP_BURST`].
+    pub(super) const UDP_REST: Duration = Duration::from_millis(1);
+    /// Failed reads in a row, a second apart, before a session is given up.
+    pub(super) const FAILURES: u32 = 5;
+    /// How old a live unit is taken to be, at most, when RTP time is anchored at it.
+    pub(super) const LIVE_AGE: Duration = Duration::from_secs(30);
+}
+
+/// What a connection tells a delivery.
+#[derive(Debug)]
+pub(super) enum Command {
+    /// SETUP: carry a track so.
+    Carry { track: TrackIndex, identity: Identity, sink: Sink },
+    /// TEARDOWN of one track.
+    Mute(TrackIndex),
+    /// PLAY: go there, find the first packets, hold them.
+    Start {
+        wish: Wish,
+        tracks: Vec<TrackIndex>,
+        play: u64,
+        answer: oneshot::Sender<Result<Started, Refusal>>,
+    },
+    /// The answer is on its way (all of it written, when there is something to wait for).
+    Release(Option<oneshot::Receiver<()>>),
+    /// PAUSE.
+    Pause(oneshot::Sender<()>),
+}
+
+/// What a delivery tells its connection.
+#[derive(Debug)]
+pub(super) enum Event {
+    /// Played to the end; BYE was sent.
+    Ended { session: SessionId, play: u64 },
+    /// Nothing more can be sent.
+    Failed { session: SessionId },
+    /// Its player takes nothing: close the connection.
+    Stalled,
+    /// An RTCP report came over UDP.
+    Alive { session: SessionId },
+}
+
+/// The connection a session belongs to now: it may pass to another.
+#[derive(Clone, Debug)]
+pub(super) struct Home(Arc<Mutex<mpsc::Sender<Event>>>);
+
+impl Home {
+    pub(super) fn new(events: mpsc::Sender<Event>) -> Self {
+        Self(Arc::new(Mutex::new(events)))
+    }
+
+    pub(super) fn move_to(&self, events: mpsc::Sender<Event>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = events;
+    }
+
+    /// Signs of life may be lost when the connection is busy: another comes.
+    pub(super) fn alive(&self, session: &SessionId) {
+        let events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let _ = events.try_send(Event::Alive { session: session.clone() });
+    }
+
+    async fn tell(&self, event: Event) {
+        let events = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        // A connection that is gone has no use for it.
+        let _ = events.send(event).await;
+    }
+}
+
+/// What a delivery begins with.
+#[derive(Debug)]
+pub(super) struct Seed {
+    pub(super) session: SessionId,
+    pub(super) resource: Arc<Resource>,
+    pub(super) home: Home,
+    pub(super) counters: Arc<Counters>,
+    pub(super) clock: Clock,
+    pub(super) max_packet: usize,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Nothing to be sent.
+    Idle,
+    /// First packets found; waiting for [`Command::Release`].
+    Held,
+    /// The answer is being written.
+    Releasing(oneshot::Receiver<()>),
+    Playing,
+    /// All sent; BYE is due.
+    Ending(Instant),
+}
+
+/// A unit's packets that are not all sent yet (UDP only).
+#[derive(Debug)]
+struct Outgoing {
+    track: TrackIndex,
+    batch: PacketBatch,
+    next: usize,
+}
+
+/// The task.
+#[derive(Debug)]
+pub(super) struct Delivery {
+    seed: Seed,
+    tracks: BTreeMap<TrackIndex, TrackOut>,
+    feed: Option<Feed>,
+    /// Units read and not sent, oldest first.
+    ahead: VecDeque<Item>,
+    /// The run of the unit sent last, to notice new parameters.
+    run: Option<Arc<Run>>,
+    anchor: Option<Anchor>,
+    state: State,
+    outgoing: Option<Outgoing>,
+    /// Session time 0.
+    began: Instant,
+    play: u64,
+    /// When the PLAY came whose first packet is still to go.
+    asked: Option<Instant>,
+    failures: u32,
+    _present: Present,
+}
+
+/// Why a step ended the playing.
+enum Over {
+    /// No more footage, or of a kind that was not described.
+    End,
+    /// The connection is gone.
+    Gone,
+    /// The player takes nothing.
+    Stalled,
+    /// Footage cannot be read.
+    Failed,
+}
+
+impl Delivery {
+    pub(super) fn new(seed: Seed) -> Self {
+        let present = seed.counters.session();
+        Self {
+            seed,
+            tracks: BTreeMap::new(),
+            feed: None,
+            ahead: VecDeque::new(),
+            run: None,
+            anchor: None,
+            state: State::Idle,
+            outgoing: None,
+            began: Instant::now(),
+            play: 0,
+            asked: None,
+            failures: 0,
+            _present: present,
+        }
+    }
+
+    /// Runs until told to stop or until its connection lets go of it.
+    pub(super) async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        stop: CancellationToken,
+    ) {
+        loop {
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => {
+                    self.flush();
+                    if !matches!(self.state, State::Idle) {
+                        self.say_goodbye();
+                    }
+                    return;
+                }
+                command = commands.recv() => match command {
+                    // TEARDOWN or time-out: who asked for it, or is gone, needs no BYE.
+                    None => return,
+                    Some(command) => self.obey(command, &stop).await,
+                },
+                over = self.step() => self.over(over).await,
+            }
+        }
+    }
+
+    async fn obey(&mut self, command: Command, stop: &CancellationToken) {
+        match command {
+            Command::Carry { track, identity, sink } => self.carry(track, identity, sink),
+            Command::Mute(track) => {
+                self.flush();
+                self.tracks.remove(&track);
+            }
+            Command::Start { wish, tracks, play, answer } => {
+                let outcome = tokio::select! {
+                    () = stop.cancelled() => return,
+                    outcome = self.start(wish, &tracks, play) => outcome,
+                };
+                let _ = answer.send(outcome);
+            }
+            Command::Release(written) => {
+                if matches!(self.state, State::Held) {
+                    match written {
+                        Some(written) => self.state = State::Releasing(written),
+                        None => self.release(),
+                    }
+                }
+            }
+            Command::Pause(done) => {
+                self.flush();
+                self.halt();
+                let _ = done.send(());
+            }
+        }
+    }
+
+    fn carry(&mut self, track: TrackIndex, identity: Identity, sink: Sink) {
+        let max = self.seed.max_packet;
+        let outcome = match self.tracks.get_mut(&track) {
+            Some(out) => out.carry(track, identity, sink, max),
+            None => {
+                let Some(described) = self.seed.resource.tracks.get(track.as_usize()) else {
+                    return;
+                };
+                TrackOut::new(track, described, identity, sink, max)
+                    .map(|out| drop(self.tracks.insert(track, out)))
+            }
+        };
+        if let Err(error) = outcome {
+            warn!(session = %self.seed.session, track = track.0, %error, "cannot send this track");
+        }
+    }
+
+    /// Stops where it stands. The units read ahead stay: PLAY goes on with them.
+    fn halt(&mut self) {
+        self.state = State::Idle;
+        self.asked = None;
+        if self.seed.resource.kind.is_live() {
+            // Live goes on at what is live then.
+            self.feed = None;
+            self.ahead.clear();
+        } else if let Some(feed) = &mut self.feed {
+            feed.rest();
+        }
+    }
+
+    fn release(&mut self) {
+        let now = self.now();
+        if let Some(anchor) = &mut self.anchor
+            && !self.seed.resource.kind.is_live()
+        {
+            anchor.release(now);
+        }
+        for out in self.tracks.values_mut() {
+            out.report_at = None;
+        }
+        self.state = State::Playing;
+    }
+
+    /// Playing time.
+    fn now(&self) -> WallSpan {
+        playing(self.began.elapsed())
+    }
+
+    /// Goes on by one thing: a packet, a wait, a report. Cancel-safe.
+    async fn step(&mut self) -> Over {
+        loop {
+            match &mut self.state {
+                State::Idle | State::Held => std::future::pending::<()>().await,
+                State::Releasing(written) => {
+                    // An error means that nothing will be written any more.
+                    let _ = written.await;
+                    self.release();
+                }
+                State::Ending(at) => {
+                    sleep_until(*at).await;
+                    return Over::End;
+                }
+                State::Playing => {
+                    if let Err(over) = self.play_on().await {
+                        return over;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn play_on(&mut self) -> Result<(), Over> {
+        self.send_outgoing().await;
+        let report_at = self.tracks.values().filter_map(|t| t.report_at).min();
+        let report = async {
+            match report_at {
+                Some(at) => sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        if self.ahead.is_empty() {
+            let Some(feed) = &mut self.feed else { return Err(Over::Failed) };
+            let next = tokio::select! {
+                next = feed.next() => next,
+                () = report => {
+                    self.report_due();
+                    return Ok(());
+                }
+            };
+            match next {
+                Ok(Some(item)) => {
+                    self.failures = 0;
+                    if self.wants(&item) {
+                        self.ahead.push_back(item);
+                    }
+                }
+                Ok(None) => {
+                    self.state = State::Ending(Instant::now() + limits::FAREWELL);
+                }
+                Err(error) => {
+                    self.failures += 1;
+                    warn!(session = %self.seed.session, %error, "read footage");
+                    if self.failures >= limits::FAILURES {
+                        return Err(Over::Failed);
+                    }
+                    tokio::time::sleep(std::time::Duration::from_secs(1)).await;
+                }
+            }
+            return Ok(());
+        }
+        let due = self.settle_first();
+        tokio::select! {
+            () = sleep_until(due) => {}
+            () = report => {
+                self.report_due();
+                return Ok(());
+            }
+        }
+        self.send_first().await
+    }
+
+    fn wants(&self, item: &Item) -> bool {
+        self.tracks.get(&item.unit.track).is_some_and(|t| t.plays)
+    }
+
+    /// When the oldest unit ahead is to be sent; anchors it where nothing is anchored.
+    fn settle_first(&mut self) -> Instant {
+        let now = self.now();
+        let live = self.seed.resource.kind.is_live();
+        let Some(item) = self.ahead.front() else { return Instant::now() };
+        let Some(out) = self.tracks.get(&item.unit.track) else { return Instant::now() };
+        let decoded = decoded_at(&item.unit, item.at, out.described.timescale);
+        if live && item.fresh {
+            self.anchor = None;
+        }
+        if self.anchor.is_none() {
+            let at = item.at;
+            let anchor = self.anchor_at(decoded, now);
+            self.anchor = Some(anchor);
+            for out in self.tracks.values_mut() {
+                out.line.settle(at);
+                if live {
+                    out.line.interrupt();
+                }
+            }
+            if let Some(item) = self.ahead.front_mut() {
+                item.fresh = false;
+            }
+        }
+        let Some(anchor) = &mut self.anchor else { return Instant::now() };
+        if live {
+            return Instant::now();
+        }
+        anchor.forgive(decoded, now);
+        self.began + anchor.due(decoded).to_duration()
+    }
+
+    /// Ties footage at `decoded` to now, or for live to when it was captured; never so early that
+    /// RTP time would go back.
+    fn anchor_at(&self, decoded: WallSpan, now: WallSpan) -> Anchor {
+        let mut due = now;
+        if self.seed.resource.kind.is_live() {
+            let captured = WallSpan::from_micros(self.seed.clock.now().as_micros()) - decoded;
+            let age = captured.max(WallSpan::ZERO).min(WallSpan::from(limits::LIVE_AGE));
+            due = now - age;
+        }
+        let played = self.tracks.values().filter_map(|t| t.line.played()).max();
+        let least = played.map_or(due, |p| p + WallSpan::from_micros(1_000));
+        Anchor::new(decoded, due.max(least))
+    }
+
+    /// Sends the oldest unit ahead. It is taken off only when there is room for it.
+    async fn send_first(&mut self) -> Result<(), Over> {
+        let Some(item) = self.ahead.front() else { return Ok(()) };
+        let index = item.unit.track;
+        let Some(out) = self.tracks.get(&index) else {
+            self.ahead.pop_front();
+            return Ok(());
+        };
+        let room = match &out.sink {
+            Sink::Udp(_) => None,
+            Sink::Interleaved { queue, .. } => Some(self.room(queue, item.unit.len()).await?),
+        };
+        let Some(item) = self.ahead.pop_front() else { return Ok(()) };
+        self.notice(&item)?;
+        let (now, wall) = (self.now(), self.seed.clock.now());
+        let due = self.anchor.map_or(now, |anchor| anchor.due(item.at));
+        let Some(out) = self.tracks.get_mut(&index) else { return Ok(()) };
+        let timestamp = out.line.stamp(item.run.id, &item.unit, item.at, due);
+        if out.report_at.is_none() {
+            // The player's clock starts on it: it goes before the first packet.
+            let packet = out.report(wall, now, false);
+            self.seed.counters.count_bytes(send_report(&out.sink, packet));
+            out.report_at = Some(Instant::now() + limits::REPORT);
+        }
+        let mut batch = out.batch();
+        if let Err(error) = out.sender.send(&item.unit, timestamp, &mut batch) {
+            debug!(session = %self.seed.session, track = index.0, %error, "unit not sent");
+            self.seed.counters.count_dropped(DropReason::Unsendable, 1);
+            return Ok(());
+        }
+        if let Some(asked) = self.asked.take() {
+            self.seed.counters.count_first_packet(asked.elapsed());
+        }
+        match (&out.sink, room) {
+            (Sink::Interleaved { queue, .. }, Some(room)) => {
+                queue.packets(batch, room).map_err(|writer::Gone| Over::Gone)?;
+            }
+            _ => {
+                self.outgoing = Some(Outgoing { track: index, batch, next: 0 });
+                self.send_outgoing().await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Room at the connection. Live gives up on a player that takes nothing.
+    async fn room(&self, queue: &writer::Queue, bytes: usize) -> Result<writer::Room, Over> {
+        let room = queue.room(bytes);
+        if !self.seed.resource.kind.is_live() {
+            return room.await.map_err(|writer::Gone| Over::Gone);
+        }
+        tokio::pin!(room);
+        let waiting = Instant::now();
+        loop {
+            let patience = queue.progress().max(waiting) + limits::STALLED;
+            tokio::select! {
+                room = &mut room => return room.map_err(|writer::Gone| Over::Gone),
+                () = sleep_until(patience) => {
+                    if queue.progress().max(waiting) + limits::STALLED <= Instant::now() {
+                        return Err(Over::Stalled);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Looks whether the unit still is what was described, and breaks RTP lines at gaps.
+    fn notice(&mut self, item: &Item) -> Result<(), Over> {
+        let known = self.run.as_ref().is_some_and(|run| Arc::ptr_eq(run, &item.run));
+        if !known {
+            for (index, out) in &mut self.tracks {
+                let now = item.run.tracks.get(index.as_usize());
+                if !now.is_some_and(|now| out.follows(now)) {
+                    debug!(session = %self.seed.session, "the stream's codecs have changed");
+                    return Err(Over::End);
+                }
+            }
+            self.run = Some(Arc::clone(&item.run));
+        }
+        if item.fresh {
+            for out in self.tracks.values_mut() {
+                out.line.interrupt();
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what is left of a unit, a few packets at a time. Cancel-safe.
+    async fn send_outgoing(&mut self) {
+        while let Some(outgoing) = &mut self.outgoing {
+            let sink = self.tracks.get(&outgoing.track).map(|t| &t.sink);
+            let Some(Sink::Udp(pair)) = sink else { break };
+            if outgoing.next >= outgoing.batch.len() {
+                break;
+            }
+            let sent = pair.send(&outgoing.batch, outgoing.next).await;
+            outgoing.next += 1;
+            self.seed.counters.count_bytes(sent);
+            if outgoing.next.is_multiple_of(limits::UDP_BURST) {
+                tokio::time::sleep(limits::UDP_REST).await;
+            }
+        }
+        self.outgoing = None;
+    }
+
+    /// The same at once, so that a unit is never left half sent.
+    fn flush(&mut self) {
+        let Some(outgoing) = self.outgoing.take() else { return };
+        if let Some(Sink::Udp(pair)) = self.tracks.get(&outgoing.track).map(|t| &t.sink) {
+            for index in outgoing.next..outgoing.batch.len() {
+                self.seed.counters.count_bytes(pair.send_now(&outgoing.batch, index));
+            }
+        }
+    }
+
+    fn report_due(&mut self) {
+        let (at, now, wall) = (Instant::now(), self.now(), self.seed.clock.now());
+        for out in self.tracks.values_mut().filter(|t| t.report_at.is_some_and(|due| due <= at)) {
+            let packet = out.report(wall, now, false);
+            self.seed.counters.count_bytes(send_report(&out.sink, packet));
+            out.report_at = Some(at + limits::REPORT);
+        }
+    }
+
+    fn say_goodbye(&mut self) {
+        let (now, wall) = (self.now(), self.seed.clock.now());
+        for out in self.tracks.values_mut().filter(|t| t.plays) {
+            let packet = out.report(wall, now, true);
+            self.seed.counters.count_bytes(send_report(&out.sink, packet));
+            out.report_at = None;
+        }
+    }
+
+    async fn over(&mut self, over: Over) {
+        let session = self.seed.session.clone();
+        match over {
+            Over::End if !matches!(self.state, State::Ending(_)) => {
+                // Not by its end but by what comes next: still let the player show what it has.
+                self.feed = None;
+                self.ahead.clear();
+                self.state = State::Ending(Instant::now() + limits::FAREWELL);
+            }
+            Over::End => {
+                self.say_goodbye();
+                self.state = State::Idle;
+                self.seed.home.tell(Event::Ended { session, play: self.play }).await;
+            }
+            Over::Gone => self.state = State::Idle,
+            Over::Stalled => {
+                self.state = State::Idle;
+                self.seed.home.tell(Event::Stalled).await;
+            }
+            Over::Failed => {
+                self.say_goodbye();
+                self.state = State::Idle;
+                self.seed.home.tell(Event::Failed { session }).await;
+            }
+        }
+    }
+}
+
+/// Returns the bytes sent (those on the connection are counted there).
+fn send_report(sink: &Sink, packet: bytes::BytesMut) -> usize {
+    match sink {
+        Sink::Interleaved { queue, .. } => {
+            // When the connection is gone the next unit finds out.
+            let _ = queue.report(packet.freeze());
+            0
+        }
+        Sink::Udp(pair) => pair.report(&packet),
+    }
+}
