@@ -27,7 +27,7 @@ use tokio::{
     },
     sync::watch,
     task::JoinSet,
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, sleep_until},
 };
 
 /// Made by x264 (`testsrc`, profile Main, no B-frames, 25 fps): 640×360 and 320×176.
@@ -44,7 +44,7 @@ const MTU: usize = 1_200;
 
 /// Which SPS is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Size {
+pub(crate) enum Size {
     /// 640×360.
     Large,
     /// 320×176.
@@ -53,7 +53,7 @@ pub enum Size {
 
 /// The second track.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Audio {
+pub(crate) enum Audio {
     /// AAC-LC, 8 kHz, mono (RFC 3640, AAC-hbr).
     Aac,
     /// G.711 µ-law, static payload type 0.
@@ -62,7 +62,7 @@ pub enum Audio {
 
 /// Who may watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Auth {
+pub(crate) enum Auth {
     /// Everybody.
     None,
     /// `admin` / `secret`, in the clear.
@@ -73,59 +73,59 @@ pub enum Auth {
 
 /// What the camera does. The default is a good one.
 #[derive(Clone, Debug)]
-pub struct Behaviour {
+pub(crate) struct Behaviour {
     /// Pictures a second.
-    pub fps: u32,
+    pub(crate) fps: u32,
     /// Pictures from one key frame to the next.
-    pub gop: u64,
+    pub(crate) gop: u64,
     /// Bytes of a key frame; others have an eighth.
-    pub key_bytes: usize,
+    pub(crate) key_bytes: usize,
     /// Resolution; takes effect at once, with a key frame.
-    pub size: Size,
+    pub(crate) size: Size,
     /// Sends two PPS with each key frame.
-    pub two_pps: bool,
+    pub(crate) two_pps: bool,
     /// A second track.
-    pub audio: Option<Audio>,
+    pub(crate) audio: Option<Audio>,
     /// Whether parameter sets stand in the SDP.
-    pub sdp_parameters: bool,
+    pub(crate) sdp_parameters: bool,
     /// Whether they come before each key frame.
-    pub in_band_parameters: bool,
+    pub(crate) in_band_parameters: bool,
     /// An access unit delimiter before each picture.
-    pub delimiters: bool,
+    pub(crate) delimiters: bool,
     /// Who may watch.
-    pub auth: Auth,
+    pub(crate) auth: Auth,
     /// Answer every DESCRIBE so.
-    pub refuse: Option<u16>,
+    pub(crate) refuse: Option<u16>,
     /// The SDP, if not the right one.
-    pub sdp: Option<String>,
+    pub(crate) sdp: Option<String>,
     /// Take no TCP (461).
-    pub udp_only: bool,
+    pub(crate) udp_only: bool,
     /// Sender reports, one a second.
-    pub reports: bool,
+    pub(crate) reports: bool,
     /// `rtptime` in RTP-Info.
-    pub rtp_info: bool,
+    pub(crate) rtp_info: bool,
     /// How much later than the picture of the same moment sound is sent.
-    pub audio_late: Duration,
+    pub(crate) audio_late: Duration,
     /// Send no video packets.
-    pub no_video: bool,
+    pub(crate) no_video: bool,
     /// Send no audio packets.
-    pub no_audio: bool,
+    pub(crate) no_audio: bool,
     /// Send nothing at all, RTCP included; the socket stays open.
-    pub stall: bool,
+    pub(crate) stall: bool,
     /// Take requests, answer none.
-    pub mute: bool,
+    pub(crate) mute: bool,
     /// Lose this many of the next video packets (counted down).
-    pub lose: u64,
+    pub(crate) lose: u64,
     /// Lose every video packet while set.
-    pub lose_all: bool,
+    pub(crate) lose_all: bool,
     /// Add to the RTP clock of video, once (taken).
-    pub jump: i64,
+    pub(crate) jump: i64,
     /// Another SSRC for video from now on (taken).
-    pub new_ssrc: bool,
+    pub(crate) new_ssrc: bool,
     /// Send an empty RTP payload (taken).
-    pub empty_packet: bool,
+    pub(crate) empty_packet: bool,
     /// Send broken RTCP (taken).
-    pub bad_rtcp: bool,
+    pub(crate) bad_rtcp: bool,
 }
 
 impl Default for Behaviour {
@@ -184,7 +184,7 @@ impl Shared {
 }
 
 /// A running camera. Dropping it is pulling its plug.
-pub struct Camera {
+pub(crate) struct Camera {
     shared: Arc<Shared>,
     address: SocketAddr,
     tasks: JoinSet<()>,
@@ -192,7 +192,7 @@ pub struct Camera {
 
 impl Camera {
     /// Starts one on a free port of the loopback interface.
-    pub async fn start(behaviour: Behaviour) -> Self {
+    pub(crate) async fn start(behaviour: Behaviour) -> Self {
         let shared = Arc::new(Shared {
             behaviour: Mutex::new(behaviour),
             generation: watch::Sender::new(0),
@@ -220,44 +220,44 @@ impl Camera {
     }
 
     /// Its address, without a login.
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("rtsp://{}/live", self.address)
     }
 
     /// Its address with a login.
-    pub fn url_with(&self, login: &str) -> String {
+    pub(crate) fn url_with(&self, login: &str) -> String {
         format!("rtsp://{login}@{}/live", self.address)
     }
 
     /// Changes what it does from now on.
-    pub fn change(&self, change: impl FnOnce(&mut Behaviour)) {
+    pub(crate) fn change(&self, change: impl FnOnce(&mut Behaviour)) {
         self.shared.with(change);
     }
 
     /// Closes all connections; the listener stays.
-    pub fn drop_connections(&self) {
+    pub(crate) fn drop_connections(&self) {
         self.shared.generation.send_modify(|g| *g += 1);
     }
 
     /// No power: connections are cut, new ones refused.
-    pub async fn unplug(&mut self) {
+    pub(crate) async fn unplug(&mut self) {
         self.tasks.shutdown().await;
     }
 
     /// Power again, same port.
-    pub async fn plug(&mut self) {
+    pub(crate) async fn plug(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
         self.listen(listener);
     }
 
     /// How many requests of `method` were answered with `status`.
-    pub fn answered(&self, method: &str, status: u16) -> usize {
+    pub(crate) fn answered(&self, method: &str, status: u16) -> usize {
         let wanted = format!("{method} {status}");
         self.shared.requests.borrow().iter().filter(|r| **r == wanted).count()
     }
 
     /// Waits until `count` requests of `method` were answered with `status`.
-    pub async fn wait_for(&self, method: &str, status: u16, count: usize) {
+    pub(crate) async fn wait_for(&self, method: &str, status: u16, count: usize) {
         let wanted = format!("{method} {status}");
         let mut requests = self.shared.requests.subscribe();
         let enough =
@@ -266,13 +266,13 @@ impl Camera {
     }
 
     /// Numbers of the video frames sent whole, in order.
-    pub fn sent(&self) -> Vec<u64> {
+    pub(crate) fn sent(&self) -> Vec<u64> {
         self.shared.sent.lock().unwrap().clone()
     }
 }
 
 /// The number of the frame in a unit's payload.
-pub fn frame_number(payload: &[u8]) -> Option<u64> {
+pub(crate) fn frame_number(payload: &[u8]) -> Option<u64> {
     let at = payload.windows(6).position(|w| w == b"frame:")?;
     std::str::from_utf8(payload.get(at + 6..at + 16)?).ok()?.parse().ok()
 }
@@ -371,8 +371,6 @@ async fn talk(shared: Arc<Shared>, mut read: OwnedReadHalf, mut write: OwnedWrit
     let mut session = Session::default();
     let mut buffer = Vec::new();
     let mut chunk = [0_u8; 4_096];
-    let mut tick = interval(Duration::from_millis(1));
-    tick.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
         let next = session.next_due(&shared);
         tokio::select! {
@@ -621,10 +619,7 @@ impl Session {
             let jumped = self.jumped;
             for (at, track) in self.tracks.iter_mut().enumerate() {
                 let Some(track) = track else { continue };
-                // What was captured now will be sent later.
-                let late = if at == 1 { b.audio_late } else { Duration::ZERO };
                 let mut report = track.report(elapsed);
-                let _ = late;
                 if at == 0 {
                     let ticks = track.ticks(elapsed).wrapping_add(jumped);
                     report[16..20].copy_from_slice(&ticks.to_be_bytes());

@@ -1,3 +1,3 @@
 //! What tests share.
 
-pub mod camera;
+pub(crate) mod camera;
