@@ -1,1 +1,270 @@
-//! To come.
+//! The wiring: build (may fail, starts nothing that records) then run (starts, waits for all,
+//! drains in order).
+//!
+//! ```text
+//! build: open files limit ─▶ index ─▶ access ─▶ volumes ─▶ recovery ─▶ listeners bound
+//! run:   cameras, RTSP, HTTP ─▶ stop ─▶ pulls ─▶ recorders ─▶ players and clients ─▶ disk ─▶ index
+//! ```
+//!
+//! Recovery comes before the first recorder, since it takes every row that is open for one that a
+//! crash left. The drain goes with the flow of footage, so that nothing is cut off that is already
+//! inside.
+
+mod cameras;
+mod collect;
+mod coverage;
+pub mod demo;
+mod directory;
+pub mod health;
+mod limits;
+mod recording;
+pub mod shutdown;
+pub mod telemetry;
+#[cfg(test)]
+mod tests;
+
+use std::{net::SocketAddr, path::Path, sync::Arc};
+
+use anyhow::{Context, bail};
+use tokio::{net::TcpListener, task::JoinSet, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    access::Access,
+    clock::Clock,
+    config::Config,
+    disk::{self, Volumes},
+    http,
+    hub::{self, Hub},
+    metrics::Metrics,
+    model::Secret,
+    playback::Archive,
+    record,
+    rtsp_server::{self, RtspServer},
+    seal::Sealer,
+    store::Store,
+};
+
+use cameras::CameraSet;
+
+/// This version.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Login of the first administrator.
+pub const ADMIN: &str = "admin";
+
+/// The whole recorder, ready to run.
+pub struct App {
+    clock: Clock,
+    store: Store,
+    volumes: Arc<Volumes>,
+    cameras: Arc<CameraSet>,
+    rtsp: RtspServer,
+    http: TcpListener,
+    router: axum::Router,
+    tasks: TaskTracker,
+    first_password: Option<Secret>,
+}
+
+impl App {
+    /// Opens everything and binds the listeners.
+    ///
+    /// # Errors
+    ///
+    /// With what could not be opened, and why.
+    pub async fn build(config: Config) -> anyhow::Result<Self> {
+        limits::raise_open_files();
+        let clock = Clock::system();
+        let (store, access, first_password) = open_index(&config, &clock).await?;
+        let volumes = Volumes::open(volume_settings(&config)).context("open the volumes")?;
+        let recovered = record::recover(&store, &volumes, &clock).await;
+        tracing::info!(
+            completed = recovered.completed,
+            deleted = recovered.deleted,
+            torn = recovered.torn,
+            "rows that were open are complete",
+        );
+        let hub = Arc::new(Hub::new(hub::Limits::default()));
+        let archive = Archive::new(store.clone(), volumes.clone(), hub.clone(), clock.clone());
+        let cameras = Arc::new(CameraSet::new(cameras::Parts {
+            hub: hub.clone(),
+            volumes: volumes.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+            record: record::Settings { segment: config.recording.segment },
+        }));
+        let rtsp = RtspServer::bind(
+            rtsp_server::Settings {
+                listen: config.rtsp.listen,
+                udp_ports: Some(config.rtsp.udp_ports.clone()),
+                ..rtsp_server::Settings::default()
+            },
+            rtsp_server::Parts {
+                hub: hub.clone(),
+                archive: Some(Arc::new(archive.clone())),
+                access: Arc::new(access.clone()),
+                directory: Arc::new(directory::Index(store.clone())),
+                clock: clock.clone(),
+            },
+        )
+        .await
+        .context("start the RTSP server")?;
+        let listen = config.http.listen;
+        let http = TcpListener::bind(listen)
+            .await
+            .with_context(|| format!("listen for HTTP on {listen}"))?;
+        let source = collect::Collector {
+            cameras: cameras.clone(),
+            volumes: volumes.clone(),
+            hub,
+            rtsp: rtsp.counters(),
+            clock: clock.clone(),
+        };
+        let tasks = TaskTracker::new();
+        let router = http::router(http::Parts {
+            settings: http::Settings {
+                base_path: config.http.base_path.clone(),
+                rtsp_port: rtsp.local_addr().port(),
+                volumes: config.volumes.iter().map(|v| name_of(&v.path)).collect(),
+                metrics_token: config.metrics.token.clone(),
+                version: VERSION,
+            },
+            store: store.clone(),
+            access,
+            archive,
+            volumes: volumes.clone(),
+            control: cameras.clone(),
+            metrics: Arc::new(Metrics::new(VERSION).context("name the metrics")?),
+            source: Arc::new(source),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+        });
+        Ok(Self { clock, store, volumes, cameras, rtsp, http, router, tasks, first_password })
+    }
+
+    /// Where HTTP listens.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not know.
+    pub fn http_addr(&self) -> std::io::Result<SocketAddr> {
+        self.http.local_addr()
+    }
+
+    /// Where RTSP listens.
+    #[must_use]
+    pub fn rtsp_addr(&self) -> SocketAddr {
+        self.rtsp.local_addr()
+    }
+
+    /// The password that was made for [`ADMIN`] at the first start; to be shown once.
+    #[must_use]
+    pub const fn first_password(&self) -> Option<&Secret> {
+        self.first_password.as_ref()
+    }
+
+    /// The index, to set up cameras before [`Self::run`].
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The clock.
+    #[must_use]
+    pub const fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// Records and serves until `stop`, then drains.
+    ///
+    /// # Errors
+    ///
+    /// When a server ended by itself, or the drain did not end in time.
+    pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
+        let edges = CancellationToken::new();
+        let mut servers = JoinSet::new();
+        let (rtsp_stop, http_stop) = (edges.clone(), edges.clone());
+        servers.spawn(async move {
+            self.rtsp.run(rtsp_stop).await;
+            "RTSP"
+        });
+        servers.spawn(async move {
+            http::serve(self.http, self.router, http_stop).await;
+            "HTTP"
+        });
+        let mut failed = self.cameras.start().await.err().map(|e| anyhow::anyhow!(e));
+        if failed.is_none() {
+            tracing::info!(version = VERSION, "recording and serving");
+            tokio::select! {
+                () = stop.cancelled() => {}
+                Some(ended) = servers.join_next() => {
+                    let name = ended.unwrap_or("a server (it panicked)");
+                    failed = Some(anyhow::anyhow!("{name} ended by itself"));
+                }
+            }
+        }
+        stop.cancel();
+        let deadline = Instant::now() + shutdown::WITHIN;
+        let mut whole = shutdown::stage("cameras", deadline, self.cameras.shut_down()).await;
+        edges.cancel();
+        whole &= shutdown::stage("players and clients", deadline, async {
+            while servers.join_next().await.is_some() {}
+        })
+        .await;
+        self.tasks.close();
+        whole &= shutdown::stage("changes", deadline, self.tasks.wait()).await;
+        whole &= shutdown::stage("disk", deadline, self.volumes.shut_down()).await;
+        whole &= shutdown::stage("index", deadline, self.store.close()).await;
+        match failed {
+            Some(error) => Err(error),
+            None if whole => {
+                tracing::info!("stopped");
+                Ok(())
+            }
+            None => bail!("the drain did not end in time"),
+        }
+    }
+}
+
+async fn open_index(
+    config: &Config,
+    clock: &Clock,
+) -> anyhow::Result<(Store, Access, Option<Secret>)> {
+    let key = &config.database.key_file;
+    for file in [key, &config.database.path] {
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("make the folder {}", folder.display()))?;
+        }
+    }
+    let sealer = Sealer::open_or_create(key)
+        .with_context(|| format!("read or make the key file {}", key.display()))?;
+    let path = &config.database.path;
+    let store = Store::open(path, clock.clone(), sealer.clone())
+        .await
+        .with_context(|| format!("open the index {}", path.display()))?;
+    let access = Access::new(store.clone(), sealer, clock.clone(), config.auth.mode);
+    let first = access
+        .ensure_admin(config.auth.admin_password.clone())
+        .await
+        .context("make the first administrator")?;
+    Ok((store, access, first))
+}
+
+fn volume_settings(config: &Config) -> disk::Settings {
+    let volume = |v: &crate::config::Volume| disk::VolumeSettings {
+        path: v.path.clone(),
+        max_bytes: v.max_bytes,
+        min_free_bytes: v.min_free_bytes,
+    };
+    disk::Settings {
+        volumes: config.volumes.iter().map(volume).collect(),
+        sync_interval: config.recording.sync_interval,
+        ..disk::Settings::default()
+    }
+}
+
+/// What a volume is called in rows and in the API.
+fn name_of(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}

@@ -1,0 +1,369 @@
+//! The running cameras: for each stream a pull and, when it is recorded, a recorder.
+//!
+//! ```text
+//! apply(camera) ─▶ plan of each stream ─▶ same as before? leave it alone
+//!                                     └─▶ stop pull ─▶ stop recorder ─▶ start both anew
+//! ```
+//!
+//! # Invariants
+//!
+//! * A stream never has two pulls or two recorders: the old ones are awaited before new ones start.
+//! * The recorder subscribes before the pull publishes, so that no first frame is missed.
+//! * What is expected of a stream stands in the index: the gap of a stream that is switched off is
+//!   `disabled` from that moment, and no longer from the moment it is switched on.
+//! * After [`CameraSet::shut_down`] nothing starts any more.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use futures_util::future::{BoxFuture, join_all};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{Instrument, info_span};
+
+use super::{coverage::CoverageCache, recording::Recording};
+use crate::{
+    clock::Clock,
+    disk::Volumes,
+    http::{CameraControl, StreamState},
+    hub::Hub,
+    id::{CameraId, Role, Slug, StreamId},
+    ingest::{PullTarget, Puller, Resume, StreamStatus},
+    model::{Camera, CameraStream, Gap, RecordMode},
+    proto::reason::GapReason,
+    record,
+    store::{Store, StoreError},
+    task::{Connects, Stop},
+};
+
+/// What the streams are built from.
+#[derive(Clone)]
+pub(super) struct Parts {
+    pub(super) hub: Arc<Hub>,
+    pub(super) volumes: Arc<Volumes>,
+    pub(super) store: Store,
+    pub(super) clock: Clock,
+    pub(super) record: record::Settings,
+}
+
+/// All cameras that run.
+pub(super) struct CameraSet {
+    parts: Parts,
+    connects: Connects,
+    coverage: CoverageCache,
+    /// Cancelled only when the drain takes too long.
+    stop: CancellationToken,
+    /// Small and sync-only: looked up by the API and the metrics, changed under `changes`.
+    streams: Mutex<BTreeMap<StreamId, Arc<Stream>>>,
+    /// Changes come one after another; `true` once shut down.
+    changes: tokio::sync::Mutex<bool>,
+}
+
+/// Everything about a stream that, when it changes, makes a restart necessary.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Plan {
+    pub(super) camera: CameraId,
+    pub(super) slug: Slug,
+    pub(super) role: Role,
+    stream: CameraStream,
+    username: Option<String>,
+    password: Option<crate::model::Secret>,
+    enabled: bool,
+    recorded: bool,
+    volume: Option<String>,
+}
+
+impl Plan {
+    fn of(camera: &Camera, stream: &CameraStream) -> Self {
+        Self {
+            camera: camera.id,
+            slug: camera.slug.clone(),
+            role: stream.role,
+            // Limits of retention are read where they are used; they restart nothing.
+            stream: CameraStream { retention: None, ..stream.clone() },
+            username: camera.username.clone(),
+            password: camera.password.clone(),
+            enabled: camera.enabled,
+            recorded: stream.record.unwrap_or(camera.record) == RecordMode::Always,
+            volume: stream.volume.clone().or_else(|| camera.volume.clone()),
+        }
+    }
+
+    fn records(&self) -> bool {
+        self.enabled && self.recorded
+    }
+}
+
+/// A configured stream, running or switched off.
+pub(super) struct Stream {
+    pub(super) plan: Plan,
+    /// Kept through restarts, so that its counters only grow.
+    pub(super) status: Arc<StreamStatus>,
+    pull: Option<Pull>,
+    pub(super) recording: Option<Recording>,
+}
+
+struct Pull {
+    stop: Stop,
+    task: TaskTracker,
+}
+
+impl Stream {
+    pub(super) const fn id(&self) -> StreamId {
+        self.plan.stream.id
+    }
+
+    /// Ends the pull, then the recorder, and waits for both.
+    async fn stop(&self, reason: GapReason) {
+        if let Some(pull) = &self.pull {
+            pull.stop.stop(reason);
+            pull.task.wait().await;
+        }
+        if let Some(recording) = &self.recording {
+            recording.stop(reason).await;
+        }
+    }
+
+    /// Its pull's own supervisor is gone, which only a mistake of ours can do.
+    fn is_dead(&self) -> bool {
+        self.pull.as_ref().is_some_and(|p| p.task.is_empty() && !p.stop.token().is_cancelled())
+    }
+}
+
+impl CameraSet {
+    pub(super) fn new(parts: Parts) -> Self {
+        let coverage = CoverageCache::new(parts.store.clone(), parts.clock.clone());
+        Self {
+            parts,
+            connects: Connects::default(),
+            coverage,
+            stop: CancellationToken::new(),
+            streams: Mutex::default(),
+            changes: tokio::sync::Mutex::new(false),
+        }
+    }
+
+    /// Starts every camera of the index.
+    pub(super) async fn start(&self) -> Result<(), StoreError> {
+        for camera in self.parts.store.cameras().await? {
+            self.make_it_so(&camera, GapReason::Reconfigured).await;
+        }
+        Ok(())
+    }
+
+    /// Ends all pulls, then all recorders; nothing starts any more.
+    pub(super) async fn shut_down(&self) {
+        *self.changes.lock().await = true;
+        let streams = self.all();
+        join_all(streams.iter().map(|s| s.stop(GapReason::VedetteDown))).await;
+    }
+
+    /// Every stream, running or not.
+    pub(super) fn all(&self) -> Vec<Arc<Stream>> {
+        self.lock().values().cloned().collect()
+    }
+
+    pub(super) const fn coverage(&self) -> &CoverageCache {
+        &self.coverage
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<StreamId, Arc<Stream>>> {
+        // Poison only says that somebody panicked while looking.
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn make_it_so(&self, camera: &Camera, reason: GapReason) {
+        let down = self.changes.lock().await;
+        if *down {
+            return;
+        }
+        let wanted: BTreeMap<StreamId, Plan> =
+            camera.streams.iter().map(|s| (s.id, Plan::of(camera, s))).collect();
+        let running: Vec<_> =
+            self.all().into_iter().filter(|s| s.plan.camera == camera.id).collect();
+        for old in &running {
+            if !wanted.contains_key(&old.id()) {
+                self.take_out(old).await;
+            }
+        }
+        for (id, plan) in wanted {
+            let old = running.iter().find(|s| s.id() == id);
+            if old.is_some_and(|o| o.plan == plan) {
+                continue;
+            }
+            if let Some(old) = old {
+                let reason = if plan.records() { reason } else { GapReason::Disabled };
+                old.stop(reason).await;
+            }
+            let status = old.map_or_else(StreamStatus::new, |o| Arc::clone(&o.status));
+            let stream = self.begin(plan, status).await;
+            self.lock().insert(id, Arc::new(stream));
+        }
+    }
+
+    /// A stream that is configured no more: players see its end, its footage stays.
+    async fn take_out(&self, stream: &Stream) {
+        let id = stream.id();
+        stream.stop(GapReason::Disabled).await;
+        if let Err(error) = self.expect_nothing(id).await {
+            tracing::error!(%error, camera.slug = %stream.plan.slug, "note that nothing is expected");
+        }
+        self.parts.hub.remove(id);
+        self.lock().remove(&id);
+    }
+
+    async fn begin(&self, plan: Plan, status: Arc<StreamStatus>) -> Stream {
+        let id = plan.stream.id;
+        let span = info_span!("camera", camera.slug = %plan.slug, stream = %plan.role);
+        let noted = if plan.records() {
+            self.expect_footage(id).await
+        } else {
+            self.expect_nothing(id).await
+        };
+        if let Err(error) = noted {
+            tracing::error!(parent: &span, %error, "note what is expected");
+        }
+        if !plan.enabled {
+            return Stream { plan, status, pull: None, recording: None };
+        }
+        let channel = self.parts.hub.channel(id);
+        let recording = plan.recorded.then(|| {
+            let target = record::Target {
+                camera: plan.camera,
+                slug: plan.slug.clone(),
+                stream: id,
+                role: plan.role,
+                volume: plan.volume.clone(),
+            };
+            Recording::start(target, &self.parts, Arc::clone(&channel), &self.stop, span.clone())
+        });
+        if recording.is_none() {
+            channel.forget_readable();
+        }
+        let target = PullTarget::new(
+            &plan.stream.url,
+            plan.username.clone(),
+            plan.password.clone(),
+            plan.stream.transport,
+            plan.stream.audio,
+        );
+        let pull = match target {
+            Ok(target) => {
+                let resume = self.resume(id).await.unwrap_or_else(|error| {
+                    tracing::error!(parent: &span, %error, "read where its footage ended");
+                    Resume::default()
+                });
+                let puller = Puller {
+                    stream: id,
+                    camera: plan.slug.clone(),
+                    role: plan.role,
+                    target,
+                    channel,
+                    status: Arc::clone(&status),
+                    clock: self.parts.clock.clone(),
+                    connects: self.connects.clone(),
+                    resume,
+                };
+                let stop = Stop::child_of(&self.stop);
+                let task = TaskTracker::new();
+                task.spawn(puller.run(stop.clone()).instrument(span));
+                task.close();
+                Some(Pull { stop, task })
+            }
+            Err(error) => {
+                // The API checks addresses; one that came in otherwise harms no other camera.
+                tracing::error!(parent: &span, %error, "the address cannot be pulled");
+                None
+            }
+        };
+        Stream { plan, status, pull, recording }
+    }
+
+    /// Where its footage ended, so that the next run begins after it or in a new epoch.
+    async fn resume(&self, stream: StreamId) -> Result<Resume, StoreError> {
+        let runs = self.parts.store.runs(stream).await?;
+        let Some(last) = runs.iter().max_by_key(|r| (r.epoch, r.start)) else {
+            return Ok(Resume::default());
+        };
+        let gap = self.parts.store.open_gap_of(stream).await?;
+        Ok(Resume {
+            epoch: last.epoch,
+            footage_end: Some(last.end.unwrap_or(last.start)),
+            ended: gap.map_or(GapReason::VedetteDown, |g| g.reason),
+        })
+    }
+
+    /// From now on missing footage counts: a gap that was there on purpose ends.
+    async fn expect_footage(&self, stream: StreamId) -> Result<(), StoreError> {
+        let open = self.parts.store.open_gap_of(stream).await?;
+        if open.is_some_and(|gap| !gap.reason.counts_as_missing()) {
+            self.turn_gap(stream, GapReason::Starting).await?;
+        }
+        Ok(())
+    }
+
+    /// From now on nothing counts as missing: a gap that lasts becomes one on purpose.
+    async fn expect_nothing(&self, stream: StreamId) -> Result<(), StoreError> {
+        let open = self.parts.store.open_gap_of(stream).await?;
+        if open.is_some_and(|gap| gap.reason.counts_as_missing()) {
+            self.turn_gap(stream, GapReason::Disabled).await?;
+        }
+        Ok(())
+    }
+
+    async fn turn_gap(&self, stream: StreamId, reason: GapReason) -> Result<(), StoreError> {
+        let now = self.parts.clock.now();
+        self.parts.store.close_gap(stream, now).await?;
+        self.parts.store.open_gap(Gap { stream, start: now, end: None, reason }).await
+    }
+}
+
+impl CameraControl for CameraSet {
+    fn apply(&self, camera: Camera) -> BoxFuture<'_, ()> {
+        Box::pin(async move { self.make_it_so(&camera, GapReason::Reconfigured).await })
+    }
+
+    fn remove(&self, camera: Camera) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            let _down = self.changes.lock().await;
+            let running = self.all().into_iter().filter(|s| s.plan.camera == camera.id);
+            for stream in running {
+                self.take_out(&stream).await;
+            }
+        })
+    }
+
+    fn status(&self, stream: StreamId) -> Option<StreamState> {
+        let found = self.lock().get(&stream).cloned()?;
+        let recording = found.recording.as_ref();
+        Some(StreamState {
+            pull: found.status.snapshot(&self.parts.clock),
+            recording: recording.is_some_and(Recording::is_recording),
+            detail: recording.and_then(Recording::trouble),
+        })
+    }
+
+    fn completeness(&self, stream: StreamId) -> BoxFuture<'_, Option<f64>> {
+        Box::pin(self.coverage.completeness(stream))
+    }
+
+    fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let streams = self.all();
+        let failing = streams.iter().filter_map(|s| s.recording.as_ref());
+        let failing = failing.filter(|r| r.is_failing()).count();
+        if failing > 0 {
+            problems.push(format!("{failing} recordings fail and are tried again"));
+        }
+        let dead = streams.iter().filter(|s| s.is_dead()).count();
+        if dead > 0 {
+            problems.push(format!("{dead} cameras are not pulled any more"));
+        }
+        let broken = self.parts.volumes.health().iter().filter(|v| !v.writable).count();
+        if broken > 0 {
+            problems.push(format!("{broken} volumes cannot be written"));
+        }
+        problems
+    }
+}

@@ -1,0 +1,141 @@
+//! Keeps one stream's recorder alive. A recorder sees to full and broken disks by itself; what is
+//! left is a mistake of ours that panics, and that must cost a gap and not the camera.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use tokio::{sync::watch, task::JoinSet, time::sleep};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{Instrument, Span};
+
+use super::cameras::Parts;
+use crate::{
+    hub::Channel,
+    proto::reason::GapReason,
+    record::{Recorder, RecorderCounters, RecorderStatus, Target},
+    task::Stop,
+};
+
+/// Between a recorder that panicked and the next: it may panic at the same unit again.
+const AGAIN_AFTER: Duration = Duration::from_secs(2);
+
+/// A stream's recorder, whichever it is by now.
+pub(super) struct Recording {
+    stop: Stop,
+    task: TaskTracker,
+    state: Arc<State>,
+}
+
+struct State {
+    /// The recorder that runs now; changed only after a panic.
+    current: Mutex<Current>,
+    /// The last one panicked and its successor has not yet recorded.
+    panicked: AtomicBool,
+}
+
+#[derive(Clone)]
+struct Current {
+    status: watch::Receiver<RecorderStatus>,
+    counters: Arc<RecorderCounters>,
+}
+
+impl Current {
+    fn of(recorder: &Recorder) -> Self {
+        Self { status: recorder.status(), counters: recorder.counters() }
+    }
+}
+
+impl State {
+    fn lock(&self) -> MutexGuard<'_, Current> {
+        // Two handles, replaced whole.
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Recording {
+    /// Starts it. It has subscribed to `channel` when its task is first polled; the hub keeps what
+    /// is published before that.
+    pub(super) fn start(
+        target: Target,
+        parts: &Parts,
+        channel: Arc<Channel>,
+        parent: &CancellationToken,
+        span: Span,
+    ) -> Self {
+        let parts = parts.clone();
+        let make = move || {
+            Recorder::new(
+                target.clone(),
+                parts.record.clone(),
+                Arc::clone(&channel),
+                Arc::clone(&parts.volumes),
+                parts.store.clone(),
+                parts.clock.clone(),
+            )
+        };
+        let first = make();
+        let state = Arc::new(State {
+            current: Mutex::new(Current::of(&first)),
+            panicked: AtomicBool::new(false),
+        });
+        let stop = Stop::child_of(parent);
+        let task = TaskTracker::new();
+        task.spawn(keep(first, make, stop.clone(), Arc::clone(&state)).instrument(span));
+        task.close();
+        Self { stop, task, state }
+    }
+
+    /// Ends it and waits until its last segment is complete.
+    pub(super) async fn stop(&self, reason: GapReason) {
+        self.stop.stop(reason);
+        self.task.wait().await;
+    }
+
+    pub(super) fn is_recording(&self) -> bool {
+        matches!(*self.state.lock().status.borrow(), RecorderStatus::Recording { .. })
+    }
+
+    /// It cannot do its work: the disk, or a mistake of ours.
+    pub(super) fn is_failing(&self) -> bool {
+        let failing = matches!(*self.state.lock().status.borrow(), RecorderStatus::Failing { .. });
+        let ended = self.task.is_empty() && !self.stop.token().is_cancelled();
+        failing || ended || (self.state.panicked.load(Ordering::Relaxed) && !self.is_recording())
+    }
+
+    /// The same in words.
+    pub(super) fn trouble(&self) -> Option<String> {
+        if let RecorderStatus::Failing { reason, error } = &*self.state.lock().status.borrow() {
+            return Some(format!("not recorded ({reason}): {error}"));
+        }
+        self.is_failing().then(|| "not recorded: the recorder failed".to_owned())
+    }
+
+    /// What the recorder that runs now has counted.
+    pub(super) fn counters(&self) -> Arc<RecorderCounters> {
+        Arc::clone(&self.state.lock().counters)
+    }
+}
+
+async fn keep(mut recorder: Recorder, make: impl Fn() -> Recorder, stop: Stop, state: Arc<State>) {
+    loop {
+        let mut task = JoinSet::new();
+        task.spawn(recorder.run(stop.clone()).in_current_span());
+        let Some(Err(panicked)) = task.join_next().await else { return };
+        if stop.token().is_cancelled() {
+            return;
+        }
+        tracing::error!(error = %panicked, "the recorder panicked and is started again");
+        state.panicked.store(true, Ordering::Relaxed);
+        tokio::select! {
+            () = stop.token().cancelled() => return,
+            () = sleep(AGAIN_AFTER) => {}
+        }
+        recorder = make();
+        *state.lock() = Current::of(&recorder);
+    }
+}

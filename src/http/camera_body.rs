@@ -1,0 +1,615 @@
+//! A camera in JSON: how it is shown, and how what a client sends becomes a [`Camera`].
+//!
+//! Creating and changing use one parser: a merge patch (RFC 7396) is applied to the camera's own
+//! document, and the outcome is read like a new camera. Only the login is handled beside it, for it
+//! is in no document: a name or password that is not mentioned stays, `null` takes it away.
+
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+
+use super::{
+    address::{parse_camera_url, shown},
+    error::{ApiError, Mistakes, Result},
+    extract::Fields,
+};
+use crate::{
+    clock::Clock,
+    id::{CameraId, Role, Slug, StreamId},
+    model::{Camera, CameraStream, RecordMode, RetentionLimits, Secret, Transport},
+    proto::time::WallTime,
+};
+
+/// Longest name of a camera, and longest login, characters.
+const MAX_NAME: usize = 100;
+const MAX_LOGIN: usize = 255;
+
+/// Slugs that are paths of the API.
+const RESERVED: [&str; 1] = ["probe"];
+
+const RECORD: [(&str, Option<RecordMode>); 4] = [
+    ("always", Some(RecordMode::Always)),
+    ("never", Some(RecordMode::Never)),
+    ("schedule", None),
+    ("events", None),
+];
+const TRANSPORT: [(&str, Transport); 3] =
+    [("auto", Transport::Auto), ("tcp", Transport::Tcp), ("udp", Transport::Udp)];
+const ROLE: [(&str, Role); 2] = [("main", Role::Main), ("sub", Role::Sub)];
+
+/// A camera to add: either `url` or `streams`.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(as = CameraCreate)]
+#[expect(dead_code, reason = "describes the body for OpenAPI; read by `Fields`, to name every mistake")]
+pub(super) struct CameraCreate {
+    /// What the camera is called in paths and addresses; never changes.
+    #[schema(pattern = "^[a-z0-9-]{1,63}$", example = "front-door")]
+    slug: String,
+    /// What people see; the slug unless told.
+    name: Option<String>,
+    /// The main stream's address. Credentials in it are taken out and kept as secrets.
+    #[schema(example = "rtsp://user:password@10.0.0.7/h264")]
+    url: Option<String>,
+    /// One or two streams; one must be `main`.
+    streams: Option<Vec<StreamBody>>,
+    /// Login at the camera.
+    username: Option<String>,
+    /// Password at the camera; never shown again.
+    #[schema(format = Password)]
+    password: Option<String>,
+    /// Off: neither pulled nor expected. On unless told.
+    enabled: Option<bool>,
+    /// Only `pull` so far.
+    source: Option<String>,
+    /// Whether its streams are recorded: always, unless told.
+    record: Option<RecordMode>,
+    /// Limits.
+    retention: Option<RetentionLimits>,
+    /// Root folder of the volume it is pinned to.
+    volume: Option<String>,
+}
+
+/// A merge patch (RFC 7396): what is not mentioned stays, `null` takes away.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(as = CameraPatch)]
+#[expect(dead_code, reason = "describes the body for OpenAPI; read by `Fields`, to name every mistake")]
+pub(super) struct CameraPatch {
+    /// What people see.
+    name: Option<String>,
+    /// The main stream's address.
+    url: Option<String>,
+    /// All streams; replaces the list. A role that stays keeps its footage.
+    streams: Option<Vec<StreamBody>>,
+    /// Login at the camera.
+    username: Option<String>,
+    /// Password at the camera.
+    #[schema(format = Password)]
+    password: Option<String>,
+    /// Off: neither pulled nor expected.
+    enabled: Option<bool>,
+    /// Whether its streams are recorded.
+    record: Option<RecordMode>,
+    /// Limits.
+    retention: Option<RetentionLimits>,
+    /// Root folder of the volume it is pinned to.
+    volume: Option<String>,
+}
+
+/// A stream to pull.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(as = StreamCreate)]
+#[expect(dead_code, reason = "describes the body for OpenAPI; read by `Fields`, to name every mistake")]
+pub(super) struct StreamBody {
+    role: RoleName,
+    url: String,
+    /// TCP, and UDP where the camera refuses it, unless told.
+    transport: Option<Transport>,
+    /// Whether to take its sound; yes unless told.
+    audio: Option<bool>,
+    /// Overrides the camera's.
+    record: Option<RecordMode>,
+    /// Overrides the camera's.
+    retention: Option<RetentionLimits>,
+    /// Overrides the camera's.
+    volume: Option<String>,
+}
+
+/// Which stream of a camera.
+#[derive(Clone, Copy, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Role)]
+pub(super) enum RoleName {
+    /// Full resolution.
+    Main,
+    /// Low resolution.
+    Sub,
+}
+
+impl From<Role> for RoleName {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Main => Self::Main,
+            Role::Sub => Self::Sub,
+        }
+    }
+}
+
+/// A camera as answers show it: never with a password.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Camera)]
+pub(super) struct CameraView {
+    #[schema(value_type = String)]
+    slug: Slug,
+    name: String,
+    enabled: bool,
+    /// Always `pull` so far.
+    source: &'static str,
+    record: RecordMode,
+    retention: RetentionLimits,
+    volume: Option<String>,
+    username: Option<String>,
+    /// Whether a password is kept for it.
+    has_password: bool,
+    streams: Vec<StreamView>,
+    #[schema(value_type = String, format = DateTime)]
+    created: String,
+    #[schema(value_type = String, format = DateTime)]
+    updated: String,
+}
+
+/// A stream as answers show it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Stream)]
+pub(super) struct StreamView {
+    role: RoleName,
+    /// Without credentials; a secret in its query is shown as `***`.
+    url: String,
+    transport: Transport,
+    audio: bool,
+    record: Option<RecordMode>,
+    retention: Option<RetentionLimits>,
+    volume: Option<String>,
+    /// Where to watch it live.
+    live: String,
+    /// Where to play its footage.
+    recording: String,
+}
+
+impl CameraView {
+    /// `rtsp` is the RTSP server's address as the client reaches it.
+    pub(super) fn new(camera: &Camera, rtsp: &str) -> Self {
+        let slug = &camera.slug;
+        let stream = |s: &CameraStream| {
+            let base = match s.role {
+                Role::Main => format!("{rtsp}/{slug}"),
+                Role::Sub => format!("{rtsp}/{slug}/{}", s.role),
+            };
+            StreamView {
+                role: s.role.into(),
+                url: shown(&s.url),
+                transport: s.transport,
+                audio: s.audio,
+                record: s.record,
+                retention: s.retention,
+                volume: s.volume.clone(),
+                recording: format!("{base}/recording"),
+                live: base,
+            }
+        };
+        Self {
+            slug: slug.clone(),
+            name: camera.name.clone(),
+            enabled: camera.enabled,
+            source: "pull",
+            record: camera.record,
+            retention: camera.retention,
+            volume: camera.volume.clone(),
+            username: camera.username.clone(),
+            has_password: camera.password.is_some(),
+            streams: camera.streams.iter().map(stream).collect(),
+            created: camera.created.to_string(),
+            updated: camera.updated.to_string(),
+        }
+    }
+}
+
+/// Reads the body of a POST.
+pub(super) fn create(
+    mut body: Map<String, Value>,
+    volumes: &[String],
+    clock: &Clock,
+) -> Result<Camera> {
+    let now = clock.now();
+    let mut mistakes = Mistakes::default();
+    let slug = match body.remove("slug").as_ref().and_then(Value::as_str).map(str::parse::<Slug>) {
+        Some(Ok(slug)) if !RESERVED.contains(&slug.as_str()) => Some(slug),
+        Some(Ok(slug)) => {
+            mistakes.add("slug", format!("`{slug}` is reserved"));
+            None
+        }
+        Some(Err(e)) => {
+            mistakes.add("slug", e.to_string());
+            None
+        }
+        None => {
+            mistakes.add("slug", "is required: 1 to 63 of a-z, 0-9 and -");
+            None
+        }
+    };
+    let logins = Logins::take(&mut body, &mut mistakes);
+    let read = Document::read(body, &[], volumes, &mut mistakes);
+    let (username, password) = logins.settle(None, None, &read, &mut mistakes);
+    mistakes.check()?;
+    // Without a mistake there is a slug.
+    let slug = slug.ok_or_else(|| ApiError::Invalid(Vec::new()))?;
+    Ok(Camera {
+        id: CameraId::generate(clock),
+        name: read.name.unwrap_or_else(|| slug.to_string()),
+        slug,
+        enabled: read.enabled,
+        username,
+        password,
+        record: read.record,
+        retention: read.retention,
+        volume: read.volume,
+        streams: read.streams.into_iter().map(|s| s.into_stream(None, now, clock)).collect(),
+        created: now,
+        updated: now,
+    })
+}
+
+/// Applies a merge patch.
+pub(super) fn patch(
+    camera: &Camera,
+    mut patch: Map<String, Value>,
+    volumes: &[String],
+    clock: &Clock,
+) -> Result<Camera> {
+    let now = clock.now();
+    let mut mistakes = Mistakes::default();
+    match patch.remove("slug") {
+        None => {}
+        Some(Value::String(s)) if s == camera.slug.as_str() => {}
+        Some(_) => mistakes.add("slug", "cannot be changed"),
+    }
+    let logins = Logins::take(&mut patch, &mut mistakes);
+    let mut document = document(camera);
+    // `url` is short for the main stream's, in a patch too.
+    if !patch.contains_key("streams")
+        && let Some(url) = patch.remove("url")
+        && let Some(main) = document.get_mut("streams").and_then(|s| s.get_mut(0))
+    {
+        main["url"] = url;
+    }
+    merge(&mut document, patch);
+    let read = Document::read(document, &camera.streams, volumes, &mut mistakes);
+    let (username, password) = logins.settle(
+        camera.username.clone(),
+        camera.password.clone(),
+        &read,
+        &mut mistakes,
+    );
+    mistakes.check()?;
+    let old = |role| camera.streams.iter().find(|s| s.role == role);
+    Ok(Camera {
+        id: camera.id,
+        slug: camera.slug.clone(),
+        name: read.name.unwrap_or_else(|| camera.slug.to_string()),
+        enabled: read.enabled,
+        username,
+        password,
+        record: read.record,
+        retention: read.retention,
+        volume: read.volume,
+        streams: read.streams.into_iter().map(|s| { let old = old(s.role); s.into_stream(old, now, clock) }).collect(),
+        created: camera.created,
+        updated: now,
+    })
+}
+
+/// The camera's own document: what a merge patch applies to.
+fn document(camera: &Camera) -> Map<String, Value> {
+    let streams: Vec<_> = camera
+        .streams
+        .iter()
+        .map(|s| {
+            json!({
+                "role": s.role.as_str(), "url": shown(&s.url), "transport": s.transport,
+                "audio": s.audio, "record": s.record, "retention": s.retention, "volume": s.volume,
+            })
+        })
+        .collect();
+    let document = json!({
+        "name": camera.name, "enabled": camera.enabled, "record": camera.record,
+        "retention": camera.retention, "volume": camera.volume, "streams": streams,
+    });
+    match document {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// RFC 7396 §2. Recursion is bounded by the JSON parser's own limit on nesting.
+fn merge(target: &mut Map<String, Value>, patch: Map<String, Value>) {
+    for (name, value) in patch {
+        match value {
+            Value::Null => {
+                target.remove(&name);
+            }
+            Value::Object(inner) => {
+                let slot = target.entry(name).or_insert(Value::Null);
+                if !slot.is_object() {
+                    *slot = Value::Object(Map::new());
+                }
+                if let Value::Object(map) = slot {
+                    merge(map, inner);
+                }
+            }
+            other => {
+                target.insert(name, other);
+            }
+        }
+    }
+}
+
+/// A field of a merge patch.
+enum Change {
+    Keep,
+    Clear,
+    Set(String),
+}
+
+/// The login as the client mentions it outside of URLs.
+struct Logins {
+    username: Change,
+    password: Change,
+}
+
+impl Logins {
+    fn take(body: &mut Map<String, Value>, mistakes: &mut Mistakes) -> Self {
+        let mut take = |name: &str| match body.remove(name) {
+            None => Change::Keep,
+            Some(Value::Null) => Change::Clear,
+            Some(Value::String(s))
+                if !s.is_empty()
+                    && s.chars().count() <= MAX_LOGIN
+                    && !s.chars().any(char::is_control) =>
+            {
+                Change::Set(s)
+            }
+            Some(_) => {
+                mistakes.add(name, format!("must be a text of 1 to {MAX_LOGIN} printable characters"));
+                Change::Keep
+            }
+        };
+        Self { username: take("username"), password: take("password") }
+    }
+
+    /// Joins what is kept, what the fields say and what the URLs hold.
+    fn settle(
+        self,
+        kept_name: Option<String>,
+        kept_password: Option<Secret>,
+        read: &Document,
+        mistakes: &mut Mistakes,
+    ) -> (Option<String>, Option<Secret>) {
+        let mut from_urls = read.streams.iter().filter_map(|s| s.login.as_ref());
+        let in_url = from_urls.next();
+        if from_urls.any(|other| Some(other) != in_url) {
+            mistakes.add("streams", "hold different credentials; a camera has one login");
+        }
+        let (url_name, url_password) = match in_url {
+            Some((name, password)) => (Some(name.clone()), password.clone()),
+            None => (None, None),
+        };
+        let username = match (self.username, url_name) {
+            (Change::Set(name), Some(other)) if name != other => {
+                mistakes.add("username", "differs from the one in the URL");
+                Some(name)
+            }
+            (Change::Set(name), _) | (_, Some(name)) => Some(name),
+            (Change::Clear, None) => return (None, None),
+            (Change::Keep, None) => kept_name,
+        };
+        let password = match (self.password, url_password) {
+            (Change::Set(password), Some(other)) if password != other.expose() => {
+                mistakes.add("password", "differs from the one in the URL");
+                None
+            }
+            (Change::Set(password), _) => Some(Secret::new(password)),
+            (_, Some(password)) => Some(password),
+            (Change::Clear, None) => None,
+            (Change::Keep, None) => kept_password,
+        };
+        if password.is_some() && username.is_none() {
+            mistakes.add("username", "is required with a password");
+        }
+        (username, password)
+    }
+}
+
+/// A camera's document as read: everything but slug and login.
+struct Document {
+    name: Option<String>,
+    enabled: bool,
+    record: RecordMode,
+    retention: RetentionLimits,
+    volume: Option<String>,
+    streams: Vec<StreamDraft>,
+}
+
+struct StreamDraft {
+    role: Role,
+    url: String,
+    login: Option<(String, Option<Secret>)>,
+    transport: Transport,
+    audio: bool,
+    record: Option<RecordMode>,
+    retention: Option<RetentionLimits>,
+    volume: Option<String>,
+}
+
+impl StreamDraft {
+    fn into_stream(self, old: Option<&CameraStream>, now: WallTime, clock: &Clock) -> CameraStream {
+        CameraStream {
+            id: old.map_or_else(|| StreamId::generate(clock), |o| o.id),
+            role: self.role,
+            url: self.url,
+            transport: self.transport,
+            audio: self.audio,
+            record: self.record,
+            retention: self.retention,
+            volume: self.volume,
+            created: old.map_or(now, |o| o.created),
+        }
+    }
+}
+
+impl Document {
+    /// `old` are the streams whose shown URLs stand for the stored ones.
+    fn read(
+        body: Map<String, Value>,
+        old: &[CameraStream],
+        volumes: &[String],
+        mistakes: &mut Mistakes,
+    ) -> Self {
+        let mut f = Fields::new("", body, mistakes);
+        f.read_only(&["has_password", "created", "updated"]);
+        f.planned(&["schedule", "tls"]);
+        let name = f.text("name", MAX_NAME);
+        let enabled = f.bool("enabled").unwrap_or(true);
+        match f.choice("source", &[("pull", true), ("publish", false)]) {
+            Some(false) => f.mistake("source", "`publish` is not supported by this version"),
+            Some(true) | None => {}
+        }
+        let record = record(&mut f).unwrap_or_default();
+        let retention = retention(&mut f).unwrap_or_default();
+        let volume = volume(&mut f, volumes);
+        let streams = streams(&mut f, old, volumes);
+        f.finish();
+        Self { name, enabled, record, retention, volume, streams }
+    }
+}
+
+fn record(f: &mut Fields<'_>) -> Option<RecordMode> {
+    let chosen = f.choice("record", &RECORD)?;
+    if chosen.is_none() {
+        f.mistake("record", "only `always` and `never` are supported by this version");
+    }
+    chosen
+}
+
+fn retention(f: &mut Fields<'_>) -> Option<RetentionLimits> {
+    let map = f.object("retention")?;
+    let path = f.path("retention");
+    let mut inner = Fields::new(&path, map, f.mistakes());
+    let limits = RetentionLimits {
+        max_age_seconds: inner.count("max_age_seconds"),
+        max_bytes: inner.count("max_bytes"),
+    };
+    inner.finish();
+    Some(limits)
+}
+
+fn volume(f: &mut Fields<'_>, volumes: &[String]) -> Option<String> {
+    let name = f.text("volume", 4_096)?;
+    if !volumes.contains(&name) {
+        f.mistake("volume", "is no volume of this recorder");
+    }
+    Some(name)
+}
+
+fn streams(f: &mut Fields<'_>, old: &[CameraStream], volumes: &[String]) -> Vec<StreamDraft> {
+    let url = f.value("url");
+    let list = match (url, f.value("streams")) {
+        (Some(_), Some(_)) => {
+            f.mistake("url", "give either `url` or `streams`");
+            return Vec::new();
+        }
+        (Some(url), None) => {
+            let main = json!({ "role": "main", "url": url });
+            return stream(f, "", main, old, volumes).into_iter().collect();
+        }
+        (None, Some(Value::Array(list))) if !list.is_empty() => list,
+        (None, Some(_)) => {
+            f.mistake("streams", "must be a list of one or two streams");
+            return Vec::new();
+        }
+        (None, None) => {
+            f.mistake("url", "is required (or `streams`)");
+            return Vec::new();
+        }
+    };
+    if list.len() > 2 {
+        f.mistake("streams", "must be a list of one or two streams");
+        return Vec::new();
+    }
+    let whole = list.len();
+    let mut drafts: Vec<StreamDraft> = Vec::new();
+    for (i, value) in list.into_iter().enumerate() {
+        drafts.extend(stream(f, &format!("streams[{i}]"), value, old, volumes));
+    }
+    if drafts.len() == whole {
+        let mains = drafts.iter().filter(|d| d.role == Role::Main).count();
+        if mains != 1 {
+            f.mistake("streams", "exactly one must be `main`");
+        }
+        drafts.sort_by_key(|d| d.role);
+    }
+    drafts
+}
+
+fn stream(
+    f: &mut Fields<'_>,
+    prefix: &str,
+    value: Value,
+    old: &[CameraStream],
+    volumes: &[String],
+) -> Option<StreamDraft> {
+    let Value::Object(map) = value else {
+        f.mistake(prefix, "must be an object");
+        return None;
+    };
+    let mut s = Fields::new(prefix, map, f.mistakes());
+    s.read_only(&["live", "recording"]);
+    s.planned(&["schedule"]);
+    let has_role = s.has("role");
+    let role = s.choice("role", &ROLE);
+    if !has_role {
+        s.mistake("role", "is required: main or sub");
+    }
+    let (url, login) = match s.value("url") {
+        Some(Value::String(text)) => {
+            if let Some(kept) = old.iter().find(|o| Some(o.role) == role && shown(&o.url) == text) {
+                (Some(kept.url.clone()), None)
+            } else {
+                match parse_camera_url(&text) {
+                    Ok(read) => (Some(read.url), read.login),
+                    Err(message) => {
+                        s.mistake("url", message);
+                        (None, None)
+                    }
+                }
+            }
+        }
+        Some(_) => {
+            s.mistake("url", "must be a text");
+            (None, None)
+        }
+        None => {
+            s.mistake("url", "is required");
+            (None, None)
+        }
+    };
+    let draft = StreamDraft {
+        role: role.unwrap_or(Role::Main),
+        url: url.clone().unwrap_or_default(),
+        login,
+        transport: s.choice("transport", &TRANSPORT).unwrap_or_default(),
+        audio: s.bool("audio").unwrap_or(true),
+        record: record(&mut s),
+        retention: retention(&mut s),
+        volume: volume(&mut s, volumes),
+    };
+    s.finish();
+    (role.is_some() && url.is_some()).then_some(draft)
+}

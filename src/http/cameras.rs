@@ -1,0 +1,204 @@
+//! `/cameras`: what is recorded and from where.
+//!
+//! A change is carried through even when the client hangs up in the middle (see
+//! [`Api::carry_out`]): what the index says and what runs must not part. Changes come one after
+//! another, so that two of them cannot both start from the same old camera.
+
+use axum::{
+    Json,
+    extract::State,
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    Api,
+    address::rtsp_base,
+    auth::Caller,
+    camera_body::{self, CameraCreate, CameraPatch, CameraView},
+    error::{ApiError, Problem, Result},
+    extract::{CameraSlug, JsonObject, Params},
+};
+use crate::{access::Action, id::Slug, model::Camera, store::StoreError};
+
+pub(super) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list, create))
+        .routes(routes!(read, change, delete))
+}
+
+/// A page of cameras.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct CameraList {
+    items: Vec<CameraView>,
+    /// Give it as `cursor` for the next page; null on the last one.
+    next_cursor: Option<String>,
+}
+
+/// All cameras, by slug.
+#[utoipa::path(get, path = "/cameras", tag = "cameras", operation_id = "list_cameras",
+    params(("limit" = Option<u32>, Query, description = "1 to 1000; 100 unless told"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before")),
+    responses((status = 200, body = CameraList), (status = 422, body = Problem, content_type = "application/problem+json")))]
+async fn list(
+    State(api): State<Api>,
+    caller: Caller,
+    mut params: Params,
+    headers: HeaderMap,
+) -> Result<Json<CameraList>> {
+    caller.may(Action::ReadCameras, None)?;
+    let limit = params.limit();
+    let after: Option<Slug> = params.parse("cursor", "what an answer gave as `next_cursor`");
+    params.finish()?;
+    let mut cameras = api.store.cameras_page(after.as_ref(), limit + 1).await?;
+    let more = cameras.len() > limit as usize;
+    cameras.truncate(limit as usize);
+    let next_cursor = cameras.last().filter(|_| more).map(|c| c.slug.to_string());
+    let rtsp = rtsp_base(&headers, api.settings.rtsp_port);
+    Ok(Json(CameraList {
+        items: cameras.iter().map(|c| CameraView::new(c, &rtsp)).collect(),
+        next_cursor,
+    }))
+}
+
+/// Adds a camera, which is pulled and recorded from then on.
+///
+/// A slug that was deleted with its footage kept gets that footage back.
+#[utoipa::path(post, path = "/cameras", tag = "cameras", operation_id = "create_camera", request_body = CameraCreate,
+    responses(
+        (status = 201, body = CameraView, headers(("Location" = String))),
+        (status = 409, description = "the slug is taken", body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "names each bad field", body = Problem, content_type = "application/problem+json")))]
+async fn create(
+    State(api): State<Api>,
+    caller: Caller,
+    headers: HeaderMap,
+    JsonObject(body): JsonObject,
+) -> Result<Response> {
+    caller.may(Action::ManageCameras, None)?;
+    let camera = camera_body::create(body, &api.settings.volumes, &api.clock)?;
+    let worker = api.clone();
+    let camera = api
+        .carry_out(async move {
+            let _one_at_a_time = worker.changes.lock().await;
+            let slug = camera.slug.clone();
+            let camera = worker.store.insert_camera(camera).await.map_err(|e| match e {
+                StoreError::Conflict(_) => ApiError::SlugTaken(slug),
+                other => other.into(),
+            })?;
+            tracing::info!(camera.slug = %camera.slug, by = %caller.principal.name, "camera added");
+            worker.control.apply(camera.clone()).await;
+            Ok(camera)
+        })
+        .await?;
+    let location = format!("{}/api/v1/cameras/{}", api.settings.base_path, camera.slug);
+    let location = HeaderValue::try_from(location).map_err(ApiError::internal)?;
+    let body = view(&api, &headers, &camera);
+    Ok((StatusCode::CREATED, [(header::LOCATION, location)], body).into_response())
+}
+
+/// One camera.
+#[utoipa::path(get, path = "/cameras/{slug}", tag = "cameras", operation_id = "read_camera",
+    params(("slug" = String, Path)),
+    responses((status = 200, body = CameraView), (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn read(
+    State(api): State<Api>,
+    caller: Caller,
+    CameraSlug(slug): CameraSlug,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Json<CameraView>> {
+    caller.may(Action::ReadCameras, Some(&slug))?;
+    params.finish()?;
+    let camera = api.camera(&slug).await?;
+    Ok(view(&api, &headers, &camera))
+}
+
+/// Changes a camera by merge patch. Only this camera is restarted, and only when it has to be.
+#[utoipa::path(patch, path = "/cameras/{slug}", tag = "cameras", operation_id = "change_camera",
+    params(("slug" = String, Path)),
+    request_body(content = CameraPatch, content_type = "application/merge-patch+json"),
+    responses(
+        (status = 200, body = CameraView),
+        (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 422, description = "names each bad field", body = Problem, content_type = "application/problem+json")))]
+async fn change(
+    State(api): State<Api>,
+    caller: Caller,
+    CameraSlug(slug): CameraSlug,
+    headers: HeaderMap,
+    JsonObject(body): JsonObject,
+) -> Result<Json<CameraView>> {
+    caller.may(Action::ManageCameras, Some(&slug))?;
+    let worker = api.clone();
+    let camera = api
+        .carry_out(async move {
+            let _one_at_a_time = worker.changes.lock().await;
+            let old = worker.camera(&slug).await?;
+            let new = camera_body::patch(&old, body, &worker.settings.volumes, &worker.clock)?;
+            worker.store.update_camera(&new).await?;
+            // A role that comes back has its old id, which only the index knows.
+            let new = worker.camera(&slug).await?;
+            tracing::info!(camera.slug = %slug, by = %caller.principal.name, "camera changed");
+            worker.control.apply(new.clone()).await;
+            Ok(new)
+        })
+        .await?;
+    Ok(view(&api, &headers, &camera))
+}
+
+/// Deletes a camera. Its footage is kept for a camera of the same slug, unless told otherwise.
+#[utoipa::path(delete, path = "/cameras/{slug}", tag = "cameras", operation_id = "delete_camera",
+    params(("slug" = String, Path),
+        ("footage" = Option<String>, Query, description = "`keep` (unless told) or `delete`")),
+    responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn delete(
+    State(api): State<Api>,
+    caller: Caller,
+    CameraSlug(slug): CameraSlug,
+    mut params: Params,
+) -> Result<StatusCode> {
+    caller.may(Action::ManageCameras, Some(&slug))?;
+    let keep = match params.text("footage").as_deref() {
+        None | Some("keep") => true,
+        Some("delete") => false,
+        Some(_) => {
+            params.mistake("footage", "must be keep or delete");
+            true
+        }
+    };
+    params.finish()?;
+    let worker = api.clone();
+    api.carry_out(async move {
+        let _one_at_a_time = worker.changes.lock().await;
+        let camera = worker.camera(&slug).await?;
+        // Stopped first: its last segment must be complete before its rows go.
+        worker.control.remove(camera.clone()).await;
+        let files = match worker.store.delete_camera(camera.id, keep).await {
+            Ok(files) => files,
+            Err(e) => {
+                worker.control.apply(camera).await;
+                return Err(e.into());
+            }
+        };
+        tracing::info!(camera.slug = %slug, by = %caller.principal.name, keep, "camera deleted");
+        // A month of footage is tens of thousands of files: not while a client waits.
+        let volumes = worker.volumes.clone();
+        worker.tasks.spawn(async move {
+            for (volume, path) in files {
+                if let Err(error) = volumes.remove(&volume, &path).await {
+                    tracing::warn!(%error, "delete a segment file");
+                }
+            }
+        });
+        Ok(())
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn view(api: &Api, headers: &HeaderMap, camera: &Camera) -> Json<CameraView> {
+    Json(CameraView::new(camera, &rtsp_base(headers, api.settings.rtsp_port)))
+}

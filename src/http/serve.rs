@@ -1,0 +1,103 @@
+//! The listener: accepts, bounds and drains HTTP connections.
+//!
+//! `axum::serve` knows no limits: a client that sends half a header and waits would hold a socket
+//! for ever. So connections are driven by hyper here, with a deadline for the header, a bound on
+//! how many there are, and a drain that ends.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use axum::{Router, body::Body, extract::ConnectInfo};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
+
+/// Connections at once; more wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 512;
+/// A request's header must be there within this time, also the next one on a kept connection.
+const HEADER_WITHIN: Duration = Duration::from_secs(20);
+/// Largest header, bytes.
+const MAX_HEADER: usize = 32 << 10;
+/// How long requests may go on after the stop.
+const DRAIN_WITHIN: Duration = Duration::from_secs(3);
+/// Pause after an accept that failed for want of descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Serves `router` until `stop`, then lets what runs finish, for a while.
+pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+    let connections = TaskTracker::new();
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let hurry = CancellationToken::new();
+    loop {
+        let accepted = tokio::select! {
+            () = stop.cancelled() => break,
+            accepted = async {
+                let place = Arc::clone(&places).acquire_owned().await;
+                (listener.accept().await, place)
+            } => accepted,
+        };
+        match accepted {
+            (Ok((socket, peer)), Ok(place)) => {
+                let (router, stop, hurry) = (router.clone(), stop.clone(), hurry.clone());
+                connections.spawn(async move {
+                    let _place = place;
+                    connection(socket, peer, router, stop, hurry).await;
+                });
+            }
+            (Err(error), _) => {
+                tracing::warn!(%error, "accept an HTTP connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+            // The semaphore is never closed.
+            (_, Err(_)) => break,
+        }
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(DRAIN_WITHIN, connections.wait()).await.is_err() {
+        hurry.cancel();
+        connections.wait().await;
+    }
+}
+
+async fn connection(
+    socket: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    stop: CancellationToken,
+    hurry: CancellationToken,
+) {
+    // Answers are written whole; waiting for more would only add 40 ms.
+    let _ = socket.set_nodelay(true);
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.clone().oneshot(request)
+    });
+    let served = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_WITHIN)
+        .max_buf_size(MAX_HEADER)
+        .serve_connection(TokioIo::new(socket), service);
+    tokio::pin!(served);
+    let mut stopping = false;
+    loop {
+        tokio::select! {
+            outcome = served.as_mut() => {
+                if let Err(error) = outcome {
+                    tracing::debug!(%error, %peer, "HTTP connection ended");
+                }
+                return;
+            }
+            () = stop.cancelled(), if !stopping => {
+                stopping = true;
+                served.as_mut().graceful_shutdown();
+            }
+            () = hurry.cancelled() => return,
+        }
+    }
+}

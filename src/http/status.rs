@@ -1,0 +1,215 @@
+//! How cameras are: `/cameras/{slug}/status` for one, `/status` for all at once.
+
+use axum::{Json, extract::State};
+use serde::Serialize;
+use utoipa_axum::{router::OpenApiRouter, routes};
+
+use super::{
+    Api, StreamState,
+    auth::Caller,
+    camera_body::RoleName,
+    error::{Problem, Result},
+    extract::{CameraSlug, Params},
+};
+use crate::{access::Action, id::Slug, ingest::PullState, model::Camera, proto::time::WallTime};
+
+pub(super) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(of_camera)).routes(routes!(of_all))
+}
+
+/// How a camera is.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct CameraStatus {
+    streams: Vec<StreamStatus>,
+}
+
+/// How everything is.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Overview {
+    version: &'static str,
+    #[schema(value_type = String, format = DateTime)]
+    started: String,
+    #[schema(value_type = String, format = DateTime)]
+    now: String,
+    /// Whether it records as configured (as `/readyz`).
+    ready: bool,
+    /// What keeps it from that, in words.
+    problems: Vec<String>,
+    rtsp_port: u16,
+    cameras: Vec<CameraOverview>,
+}
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct CameraOverview {
+    #[schema(value_type = String)]
+    slug: Slug,
+    name: String,
+    enabled: bool,
+    streams: Vec<StreamStatus>,
+}
+
+/// How a stream is.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = StreamStatus)]
+struct StreamStatus {
+    role: RoleName,
+    state: PullStateName,
+    /// Since when it is in that state.
+    #[schema(value_type = String, format = DateTime)]
+    since: String,
+    /// Whether its footage goes to disk right now.
+    recording: bool,
+    /// Why the last attempt ended, a word of the gap reasons.
+    reason: Option<&'static str>,
+    /// The same in plain words.
+    detail: Option<String>,
+    /// When the next attempt begins.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    retry_at: Option<String>,
+    video: Option<Video>,
+    audio: Option<Audio>,
+    bitrate_bps: u64,
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_unit_at: Option<String>,
+    reconnects: u64,
+    /// Seconds recorded over seconds expected in the last 24 hours, 0 to 1; null when nothing was expected.
+    completeness_24h: Option<f64>,
+}
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = StreamState)]
+enum PullStateName {
+    Connecting,
+    Running,
+    BackingOff,
+    Stopped,
+}
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = VideoStatus)]
+struct Video {
+    codec: &'static str,
+    width: u32,
+    height: u32,
+    /// Measured; null until there were enough pictures.
+    fps: Option<f64>,
+}
+
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = AudioStatus)]
+struct Audio {
+    codec: &'static str,
+    sample_rate: u32,
+    channels: u8,
+    /// Announced, but nothing comes.
+    silent: bool,
+}
+
+/// How a camera's streams are.
+#[utoipa::path(get, path = "/cameras/{slug}/status", tag = "cameras", operation_id = "camera_status",
+    params(("slug" = String, Path)),
+    responses((status = 200, body = CameraStatus), (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn of_camera(
+    State(api): State<Api>,
+    caller: Caller,
+    CameraSlug(slug): CameraSlug,
+    params: Params,
+) -> Result<Json<CameraStatus>> {
+    caller.may(Action::ReadStatus, Some(&slug))?;
+    params.finish()?;
+    let camera = api.camera(&slug).await?;
+    Ok(Json(CameraStatus { streams: streams(&api, &camera).await }))
+}
+
+/// How all cameras are, in one answer.
+#[utoipa::path(get, path = "/status", tag = "cameras", operation_id = "status",
+    responses((status = 200, body = Overview)))]
+async fn of_all(State(api): State<Api>, caller: Caller, params: Params) -> Result<Json<Overview>> {
+    caller.may(Action::ReadStatus, None)?;
+    params.finish()?;
+    let mut cameras = Vec::new();
+    for camera in api.store.cameras().await? {
+        let streams = streams(&api, &camera).await;
+        let Camera { slug, name, enabled, .. } = camera;
+        cameras.push(CameraOverview { slug, name, enabled, streams });
+    }
+    let problems = api.control.problems();
+    Ok(Json(Overview {
+        version: api.settings.version,
+        started: api.started.to_string(),
+        now: api.clock.now().to_string(),
+        ready: problems.is_empty(),
+        problems,
+        rtsp_port: api.settings.rtsp_port,
+        cameras,
+    }))
+}
+
+async fn streams(api: &Api, camera: &Camera) -> Vec<StreamStatus> {
+    let mut streams = Vec::with_capacity(camera.streams.len());
+    for stream in &camera.streams {
+        let completeness = api.control.completeness(stream.id).await;
+        let state = api.control.status(stream.id);
+        streams.push(StreamStatus::new(stream.role.into(), camera.updated, state, completeness));
+    }
+    streams
+}
+
+impl StreamStatus {
+    /// `state` is `None` for a stream that nobody pulls.
+    fn new(
+        role: RoleName,
+        updated: WallTime,
+        state: Option<StreamState>,
+        completeness_24h: Option<f64>,
+    ) -> Self {
+        let Some(StreamState { pull, recording, detail }) = state else {
+            return Self {
+                role,
+                state: PullStateName::Stopped,
+                since: updated.to_string(),
+                recording: false,
+                reason: None,
+                detail: None,
+                retry_at: None,
+                video: None,
+                audio: None,
+                bitrate_bps: 0,
+                last_unit_at: None,
+                reconnects: 0,
+                completeness_24h,
+            };
+        };
+        Self {
+            role,
+            state: match pull.state {
+                PullState::Connecting => PullStateName::Connecting,
+                PullState::Running => PullStateName::Running,
+                PullState::BackingOff => PullStateName::BackingOff,
+                PullState::Stopped => PullStateName::Stopped,
+            },
+            since: pull.since.to_string(),
+            recording,
+            reason: pull.reason.map(|r| r.as_str()),
+            detail: detail.or_else(|| pull.detail.map(|d| d.to_string())),
+            retry_at: pull.retry_at.map(|t| t.to_string()),
+            video: pull.video.map(|v| Video {
+                codec: v.codec,
+                width: v.width,
+                height: v.height,
+                fps: v.fps,
+            }),
+            audio: pull.audio.map(|a| Audio {
+                codec: a.codec,
+                sample_rate: a.sample_rate,
+                channels: a.channels,
+                silent: a.silent,
+            }),
+            bitrate_bps: pull.bitrate_bps,
+            last_unit_at: pull.last_unit_at.map(|t| t.to_string()),
+            reconnects: pull.reconnects,
+            completeness_24h,
+        }
+    }
+}
