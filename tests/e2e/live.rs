@@ -1,0 +1,88 @@
+//! Live footage in foreign players, unit by unit.
+
+use crate::harness::{
+    Camera, Clip, Vedette, assert_as_sent, assert_audio_as_sent, assert_consecutive,
+    assert_times_as_sent, eventually, ffmpeg, gstreamer, live555,
+};
+
+fn running(vedette: &Vedette, slug: &str) {
+    eventually(&format!("{slug} to run"), || {
+        let status = vedette.get(&format!("/cameras/{slug}/status"));
+        (status["streams"][0]["state"] == "running").then_some(())
+    });
+}
+
+#[test]
+fn ffmpeg_plays_live_over_tcp_and_udp() {
+    let dir = tempfile::tempdir().unwrap();
+    let camera = Camera::start(dir.path(), &[("door", Clip::BFrames), ("yard", Clip::H265)]);
+    let vedette = Vedette::start(dir.path(), 60);
+    vedette.add_camera("door", &camera.url("door"), "tcp");
+    vedette.add_camera("yard", &camera.url("yard"), "tcp");
+    running(&vedette, "door");
+    running(&vedette, "yard");
+    for transport in ["tcp", "udp"] {
+        let (video, audio) = ffmpeg(&vedette.rtsp("door"), transport, 3, false);
+        assert!(video.len() >= 50, "{transport}: {} units in 3 s", video.len());
+        assert_consecutive(&video);
+        let sent = camera.sent("door", "video");
+        assert_as_sent(&video, &sent);
+        assert_audio_as_sent(&audio, &camera.sent("door", "audio"));
+    }
+    let (video, _) = ffmpeg(&vedette.rtsp("yard/main"), "tcp", 2, true);
+    assert_consecutive(&video);
+    assert_as_sent(&video, &camera.sent("yard", "video"));
+}
+
+#[test]
+fn live555_plays_live_over_tcp_and_udp() {
+    let dir = tempfile::tempdir().unwrap();
+    let camera = Camera::start(dir.path(), &[("door", Clip::H264Aac)]);
+    let vedette = Vedette::start(dir.path(), 60);
+    vedette.add_camera("door", &camera.url("door"), "tcp");
+    running(&vedette, "door");
+    for tcp in [true, false] {
+        let said = live555(&vedette, "door", tcp, &["units:200"]);
+        let units = said.live555_units();
+        assert_consecutive(&units);
+        let sent = camera.sent("door", "video");
+        assert_as_sent(&units, &sent);
+        assert_times_as_sent(&units, &sent, 0.002);
+        let audio: Vec<_> = said.0.iter().filter(|v| v["unit"] == "audio").collect();
+        assert!(audio.len() > 20, "{} audio frames", audio.len());
+        let synced = said.0.iter().rev().find(|v| v["unit"] == "video").unwrap();
+        assert_eq!(synced["synced"], true, "a sender report came");
+        assert_eq!(said.events("playing")[0]["end"], 0.0, "live has no end: no seek bar");
+    }
+}
+
+#[test]
+fn gstreamer_plays_live_over_tcp_and_udp() {
+    let dir = tempfile::tempdir().unwrap();
+    let camera = Camera::start(dir.path(), &[("door", Clip::H264Aac)]);
+    let vedette = Vedette::start(dir.path(), 60);
+    vedette.add_camera("door", &camera.url("door"), "tcp");
+    running(&vedette, "door");
+    for udp in [false, true] {
+        let units = gstreamer(&vedette, "door", udp, &["units:50"]).gstreamer_units();
+        assert_eq!(units.len(), 50);
+        assert_consecutive(&units);
+        assert_as_sent(&units, &camera.sent("door", "video"));
+    }
+}
+
+#[test]
+fn nobody_plays_without_the_password() {
+    let dir = tempfile::tempdir().unwrap();
+    let camera = Camera::start(dir.path(), &[("door", Clip::H264Aac)]);
+    let vedette = Vedette::start(dir.path(), 60);
+    vedette.add_camera("door", &camera.url("door"), "tcp");
+    running(&vedette, "door");
+    for login in ["", "admin:wrong@", "nobody:wrong@"] {
+        let url = format!("rtsp://{login}127.0.0.1:{}/door", vedette.rtsp_port);
+        let probe = std::process::Command::new("ffprobe").args(["-v", "error", "-i", &url]).output().unwrap();
+        assert!(!probe.status.success(), "{login:?} got in");
+        let words = String::from_utf8_lossy(&probe.stderr).into_owned();
+        assert!(words.contains("401"), "{login:?}: {words}");
+    }
+}

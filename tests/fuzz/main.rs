@@ -1,0 +1,253 @@
+//! Every parser that outside input reaches, on mutations of valid input and on noise: no panic, no runaway.
+//!
+//! The bodies are plain functions, driven by proptest: 20,000 cases each in `make test`, as many as `PROPTEST_CASES` says otherwise
+//! (`make fuzz`: ten million). A failing input is printed, shrunk.
+
+use bytes::{Bytes, BytesMut};
+use proptest::{collection::vec, prelude::*, sample::Index, test_runner::Config};
+use vedette::proto::{
+    access_unit::{Track, TrackIndex},
+    codec::{Parameters, aac, h264, h265, nal},
+    fmp4,
+    rtp::rtcp,
+    rtsp::{auth, headers, parse::Decoder},
+    time::{MediaTime, Timescale, WallTime},
+};
+
+fn cases() -> Config {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(20_000);
+    Config { cases, failure_persistence: None, ..Config::default() }
+}
+
+/// What happens to a seed: bytes changed, cut out, doubled.
+#[derive(Clone, Debug)]
+enum Mutation {
+    Set(Index, u8),
+    Cut(Index, usize),
+    Double(Index, usize),
+    End(Index),
+}
+
+fn mutation() -> impl Strategy<Value = Mutation> {
+    prop_oneof![
+        4 => (any::<Index>(), any::<u8>()).prop_map(|(at, byte)| Mutation::Set(at, byte)),
+        1 => (any::<Index>(), 1_usize..16).prop_map(|(at, n)| Mutation::Cut(at, n)),
+        1 => (any::<Index>(), 1_usize..16).prop_map(|(at, n)| Mutation::Double(at, n)),
+        1 => any::<Index>().prop_map(Mutation::End),
+    ]
+}
+
+fn mutated(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
+    let seed = proptest::sample::select(seeds);
+    let edited = (seed, vec(mutation(), 0..6)).prop_map(|(mut bytes, mutations)| {
+        for mutation in mutations {
+            if bytes.is_empty() {
+                break;
+            }
+            let length = bytes.len();
+            match mutation {
+                Mutation::Set(at, byte) => bytes[at.index(length)] = byte,
+                Mutation::Cut(at, n) => drop(bytes.drain(at.index(length)..(at.index(length) + n).min(length))),
+                Mutation::Double(at, n) => {
+                    let from = at.index(length);
+                    let again = bytes[from..(from + n).min(length)].to_vec();
+                    bytes.splice(from..from, again);
+                }
+                Mutation::End(at) => bytes.truncate(at.index(length)),
+            }
+        }
+        bytes
+    });
+    prop_oneof![6 => edited, 1 => vec(any::<u8>(), 0..512)]
+}
+
+fn text(seeds: &[&str]) -> impl Strategy<Value = String> + use<> {
+    let seeds = seeds.iter().map(|s| s.as_bytes().to_vec()).collect();
+    mutated(seeds).prop_map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn rtsp_stream(bytes: &[u8], split: usize) {
+    let mut decoder = Decoder::new();
+    let mut buffer = BytesMut::new();
+    for part in bytes.chunks(split.max(1)) {
+        buffer.extend_from_slice(part);
+        loop {
+            match decoder.decode(&mut buffer) {
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(_) => return,
+            }
+        }
+        assert!(buffer.len() <= bytes.len(), "never more than was put in");
+    }
+}
+
+fn header_values(value: &str) {
+    let _ = headers::Transport::parse_list(value).map(|list| list.iter().map(ToString::to_string).collect::<String>());
+    let _ = headers::Range::parse(value).map(|range| range.to_string());
+    let _ = headers::RtpInfo::parse_list(value);
+    let _ = headers::factor(value);
+    let _ = auth::Authorization::parse(value);
+}
+
+fn boxes(bytes: &[u8]) {
+    let _ = fmp4::read_header(bytes);
+    let _ = fmp4::read_tail(bytes);
+    let _ = fmp4::tail_len(bytes);
+    for tracks in [1, 2] {
+        let _ = fmp4::read_fragment(bytes, 0, tracks);
+    }
+    let read_at = |offset: u64, buffer: &mut [u8]| -> std::io::Result<()> {
+        let from = usize::try_from(offset).map_err(std::io::Error::other)?;
+        let part = bytes.get(from..).and_then(|rest| rest.get(..buffer.len()));
+        let part = part.ok_or(std::io::ErrorKind::UnexpectedEof)?;
+        buffer.copy_from_slice(part);
+        Ok(())
+    };
+    if let Ok(scan) = fmp4::scan(bytes.len() as u64, read_at) {
+        assert!(scan.end <= bytes.len() as u64, "nothing whole lies behind the end");
+    }
+}
+
+fn parameter_sets(bytes: &[u8]) {
+    let bytes = Bytes::copy_from_slice(bytes);
+    let _ = h264::Parameters::new(bytes.clone(), vec![bytes.clone()]).map(|p| (p.rfc6381(), p.in_band()));
+    let _ = h265::Parameters::new(bytes.clone(), bytes.clone(), vec![bytes.clone()]).map(|p| (p.rfc6381(), p.in_band()));
+    let _ = aac::Parameters::new(bytes.clone()).map(|p| p.rfc6381());
+    nal::nals(&bytes).take(10_000).for_each(drop);
+}
+
+/// A small segment file: header, two fragments of two tracks, tail.
+fn segment() -> Vec<u8> {
+    let sets = |n: usize| Bytes::from_static(PARAMETER_SETS[n]);
+    let video = h264::Parameters::new(sets(0), vec![sets(1)]).unwrap();
+    let audio = aac::Parameters::new(sets(3)).unwrap();
+    let tracks = [
+        Track { timescale: Timescale::VIDEO, parameters: Parameters::H264(video) },
+        Track { timescale: Timescale::new(48_000).unwrap(), parameters: Parameters::Aac(audio) },
+    ];
+    let start = fmp4::TrackStart { first_number: 7, first_dts: MediaTime::ZERO };
+    let identity = fmp4::Identity {
+        segment: 1,
+        camera: 2,
+        stream: 3,
+        run: 4,
+        epoch: 0,
+        sequence: 5,
+        slug: "door".to_owned(),
+        role: "main".to_owned(),
+        start: WallTime::from_micros(1_795_341_600_000_000),
+        clock_source: 1,
+        previous_end: 1,
+        tracks: vec![start; 2],
+    };
+    let mut file = BytesMut::from(&fmp4::write_header(&identity, &tracks).unwrap()[..]);
+    let mut tables = [Vec::new(), Vec::new()];
+    let mut fragments = Vec::new();
+    for n in 0..2_i64 {
+        let picture = fmp4::Sample { duration: 3_600, cts: if n == 0 { 0 } else { -3_600 }, size: 20, sync: n == 0 };
+        let frame = fmp4::Sample { duration: 1_024, cts: 0, size: 7, sync: true };
+        let (pictures, frames) = ([picture; 3], [frame; 4]);
+        let parts = [
+            fmp4::FragmentTrack { track: TrackIndex(0), dts: MediaTime::from_ticks(n * 10_800), samples: &pictures },
+            fmp4::FragmentTrack { track: TrackIndex(1), dts: MediaTime::from_ticks(n * 4_096), samples: &frames },
+        ];
+        let offset = file.len() as u64;
+        let head = fmp4::write_fragment(&mut file, n as u32 + 1, identity.start, &parts).unwrap();
+        file.resize(file.len() + head.payload_len as usize, 0x55);
+        for (track, sample) in fmp4::index(&parts, offset + head.len) {
+            tables[track.as_usize()].push(sample);
+        }
+        let anchor = fmp4::Anchor { track: TrackIndex(0), pts: MediaTime::from_ticks(n * 10_800), wall: identity.start };
+        fragments.push(fmp4::FragmentRef { offset, anchor });
+    }
+    fmp4::write_tail(&mut file, &[&tables[0], &tables[1]], &fragments).unwrap();
+    file.to_vec()
+}
+
+/// Parameter sets that x264 and x265 wrote, and an AudioSpecificConfig.
+const PARAMETER_SETS: &[&[u8]] = &[
+    b"\x67\x64\x00\x0d\xac\xd9\x41\x41\xfb\x01\x10\x00\x00\x03\x00\x10\x00\x00\x03\x03\x20\xf1\x42\x99\x60",
+    b"\x68\xeb\xe3\xcb\x22\xc0",
+    b"\x42\x01\x01\x01\x60\x00\x00\x03\x00\x90\x00\x00\x03\x00\x00\x03\x00\x3c\xa0\x0a\x08\x0f\x16\x59\x59\xa4\x93\x2b\xc0\x40\x40\x00\x00\x03\x00\x40\x00\x00\x06\x42",
+    b"\x11\x88\x56\xe5\x00",
+];
+
+const REQUESTS: &[&str] = &[
+    "OPTIONS rtsp://h:8554/door RTSP/1.0\r\nCSeq: 1\r\nUser-Agent: x\r\n\r\nDESCRIBE rtsp://h/door RTSP/1.0\r\nCSeq: 2\r\nAccept: application/sdp\r\n\r\n",
+    "SETUP rtsp://h/door/trackID=0 RTSP/1.0\r\nCSeq: 3\r\nTransport: RTP/AVP/TCP;unicast;interleaved=0-1\r\nContent-Length: 3\r\n\r\nabc$\x01\x00\x04wxyz",
+    "RTSP/1.0 200 OK\r\nCSeq: 4\r\nSession: 12;timeout=60\r\nContent-Length: 0\r\n\r\n$\x00\x00\x02ab\r\n\r\nPLAY * RTSP/1.0\r\nCSeq:5\r\n\r\n",
+];
+
+const HEADERS: &[&str] = &[
+    "RTP/AVP;unicast;client_port=4588-4589;ssrc=0D12FF; mode=\"PLAY\",RTP/AVP/TCP;interleaved=0-1",
+    "npt=0:01:00.25-120.5",
+    "npt=now-",
+    "clock=20261122T100000.25Z-20261122T110000Z;time=20261122T120000Z",
+    "smpte=10:07:00-10:07:33:05.01",
+    "url=rtsp://h/door/trackID=0;seq=45102;rtptime=12345678,url=rtsp://h/door/trackID=1;seq=1;rtptime=2",
+    "Digest username=\"admin\", realm=\"vedette\", nonce=\"abc\", uri=\"rtsp://h/door/\", response=\"00112233445566778899aabbccddeeff\", algorithm=\"MD5\", qop=auth, nc=00000001, cnonce=\"x\\\"y\"",
+    "Basic YWRtaW46c2VjcmV0",
+    "-2.5",
+];
+
+fn rtcp_seed() -> Vec<u8> {
+    // A sender report with one block, SDES and BYE.
+    let mut bytes = vec![0x81, 200, 0, 12];
+    bytes.extend((0..48).map(|n| n as u8));
+    bytes.extend([0x81, 202, 0, 2, 0, 0, 0, 1, 1, 1, b'a', 0]);
+    bytes.extend([0x81, 203, 0, 1, 0, 0, 0, 1]);
+    bytes
+}
+
+proptest! {
+    #![proptest_config(cases())]
+
+    #[test]
+    fn no_rtsp_stream_makes_the_decoder_panic(
+        bytes in mutated(REQUESTS.iter().map(|r| r.as_bytes().to_vec()).collect()),
+        split in 1_usize..64,
+    ) {
+        rtsp_stream(&bytes, split);
+    }
+
+    #[test]
+    fn no_header_value_makes_its_parser_panic(value in text(HEADERS)) {
+        header_values(&value);
+    }
+
+    #[test]
+    fn no_rtcp_packet_makes_its_parser_panic(bytes in mutated(vec![rtcp_seed()])) {
+        let _ = rtcp::parse(&bytes);
+    }
+
+    #[test]
+    fn no_parameter_set_makes_its_parser_panic(
+        bytes in mutated(PARAMETER_SETS.iter().map(|p| p.to_vec()).collect()),
+    ) {
+        parameter_sets(&bytes);
+    }
+
+    #[test]
+    fn no_segment_file_makes_its_readers_panic(bytes in mutated(vec![segment()])) {
+        boxes(&bytes);
+    }
+}
+
+#[test]
+fn the_seeds_are_valid_so_that_mutations_reach_deep() {
+    let file = segment();
+    let header = fmp4::read_header(&file).unwrap();
+    let tail = fmp4::read_tail(&file).unwrap();
+    assert_eq!(tail.tracks.iter().map(Vec::len).collect::<Vec<_>>(), [6, 8]);
+    let first = tail.fragments[0].offset as usize;
+    assert_eq!(header.len as usize, first);
+    assert!(fmp4::read_fragment(&file[first..], first as u64, 2).is_ok());
+    assert!(h265::Parameters::new(Bytes::new(), Bytes::from_static(PARAMETER_SETS[2]), vec![Bytes::from_static(b"\x44\x01\xc1")]).is_ok());
+    for request in REQUESTS {
+        let mut buffer = BytesMut::from(request.as_bytes());
+        let mut decoder = Decoder::new();
+        while let Some(_message) = decoder.decode(&mut buffer).unwrap() {}
+        assert!(buffer.is_empty(), "all of {request:?} is messages");
+    }
+}
