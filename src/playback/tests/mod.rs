@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     clock::Clock,
     disk::{Settings as DiskSettings, VolumeSettings, Volumes},
-    hub::{ClockSource, Hub, Limits, Publisher, Run},
+    hub::{self, ClockSource, Hub, Limits, Publisher, Run},
     id::{CameraId, Role, RunId, StreamId},
     model::{self, Camera as CameraRow, CameraStream, RecordMode, RetentionLimits, Transport},
     proto::{
@@ -38,7 +38,10 @@ const SOUND: i64 = 1_024;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn hex(text: &str) -> Bytes {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
 }
 
 fn h264(sps: &str, pps: &str) -> Track {
@@ -165,8 +168,8 @@ impl Bench {
         }
     }
 
-    /// Records into segments of `length`.
-    fn record(&mut self, length: f64) {
+    /// Records into segments of `length`; returns when the recorder listens.
+    async fn record(&mut self, length: f64) {
         self.stop = Stop::child_of(&CancellationToken::new());
         let target = RecordTarget {
             camera: self.camera,
@@ -184,6 +187,12 @@ impl Bench {
             self.clock.clone(),
         );
         self.recorders.spawn(recorder.run(self.stop.clone()));
+        // As if it had recorded before: the hub keeps all that is not on disk, however fast it comes.
+        self.hub.channel(self.stream).mark_readable(hub::Position(0));
+        // The first thing it does after it has subscribed.
+        while self.store.open_gap_of(self.stream).await.unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Stops recording: everything is closed after.
@@ -214,6 +223,13 @@ impl Bench {
         Camera { publisher, base: after(at), pictures: 0, sounds: 0, gop: 10, reorder: false, sent }
     }
 
+    /// Films, and waits until its first second is on disk.
+    async fn film(&self, camera: &mut Camera, until: f64) {
+        camera.film(until.min(1.5));
+        self.on_disk((camera.base - TEN).as_secs_f64() + 0.9).await;
+        camera.film(until);
+    }
+
     /// Waits until footage up to there can be read from disk.
     async fn on_disk(&self, at: f64) {
         let wanted = after(at);
@@ -227,8 +243,9 @@ impl Bench {
                     Some(last) => {
                         let mut watch = last.watch();
                         if watch.borrow_and_update().end < wanted {
-                            let _ = tokio::time::timeout(Duration::from_millis(20), watch.changed())
-                                .await;
+                            let _ =
+                                tokio::time::timeout(Duration::from_millis(20), watch.changed())
+                                    .await;
                         }
                     }
                     None => tokio::task::yield_now().await,
@@ -260,7 +277,13 @@ impl Bench {
     fn assert_as_sent(&self, played: &[Played]) {
         for Played { run, unit, .. } in played {
             let sent = self.sent.get(&(run.id, unit.track, unit.number)).expect("was sent");
-            assert_eq!((unit.dts, unit.cts), (sent.dts, sent.cts), "{:?} {}", unit.track, unit.number);
+            assert_eq!(
+                (unit.dts, unit.cts),
+                (sent.dts, sent.cts),
+                "{:?} {}",
+                unit.track,
+                unit.number
+            );
             assert_eq!(unit.random_access, sent.random_access);
             let off = (unit.wall - sent.wall).as_micros().abs();
             assert!(off <= 100, "wall time is off by {off} µs at {:?} {}", unit.track, unit.number);
