@@ -77,7 +77,8 @@ impl App {
         let clock = Clock::system();
         let (store, access, first_password) = open_index(&config, &clock).await?;
         let volumes = Volumes::open(volume_settings(&config)).context("open the volumes")?;
-        let recovered = record::recover(&store, &volumes, &clock).await;
+        let recovered =
+            record::recover(&store, &volumes, &clock).await.context("complete what was open")?;
         tracing::info!(
             completed = recovered.completed,
             deleted = recovered.deleted,
@@ -102,7 +103,7 @@ impl App {
             rtsp_server::Parts {
                 hub: hub.clone(),
                 archive: Some(Arc::new(archive.clone())),
-                access: Arc::new(access.clone()),
+                access: access.clone(),
                 directory: Arc::new(directory::Index(store.clone())),
                 clock: clock.clone(),
             },

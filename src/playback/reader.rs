@@ -12,7 +12,11 @@
 //! [`Reader::next`] that is dropped in the middle neither loses a unit nor repeats the work; a
 //! unit is taken from its place only in the step that returns it.
 
-use std::{fmt, io, ops::Range, sync::Arc};
+use std::{
+    fmt, io,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -97,7 +101,7 @@ pub struct Reader {
     need_key: bool,
     pub(super) stage: Stage,
     pub(super) live: Option<Subscription>,
-    pending: Option<BoxFuture<'static, Done>>,
+    pending: Pending,
     buffers: Buffers,
     /// End of the last picture or sound delivered.
     pub(super) reached: WallTime,
@@ -194,6 +198,10 @@ impl Cursor {
         next.min_by_key(|(track, _, _, wall)| (*wall, *track != index.leading, *track))
     }
 }
+
+/// A future that is `Send` only; nobody locks the mutex, it is there to make the reader `Sync`, so
+/// that futures which borrow one can be spawned.
+type Pending = Option<Mutex<BoxFuture<'static, Done>>>;
 
 /// What `pending` brings.
 enum Done {
@@ -445,10 +453,11 @@ impl Reader {
 impl Reader {
     /// Waits for what is under way, or for what `start` begins. Cancel-safe.
     async fn wait(
-        pending: &mut Option<BoxFuture<'static, Done>>,
+        pending: &mut Pending,
         start: impl FnOnce() -> BoxFuture<'static, Done>,
     ) -> Done {
-        let done = pending.get_or_insert_with(start).await;
+        let started = pending.get_or_insert_with(|| Mutex::new(start()));
+        let done = started.get_mut().unwrap_or_else(PoisonError::into_inner).await;
         *pending = None;
         done
     }

@@ -3,7 +3,7 @@
 //! Payloads are slices of the binary itself, or of one padded copy, and are shared by all cameras.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use mp4_atom::{Atom, Codec, Decode, Header, Moov, ReadFrom, Stbl, StszSamples};
+use mp4_atom::{Atom, Codec, Decode, Header, Moov, Stbl, StszSamples};
 
 use crate::proto::{
     access_unit::{Track, Tracks},
@@ -60,7 +60,8 @@ impl Clip {
                     video = Some((codec::Parameters::H264(parameters), samples(stbl)?));
                 }
                 Some(Codec::Mp4a(mp4a)) => {
-                    let config = mp4a.esds.es_desc.dec_config.dec_specific.raw.clone();
+                    let config = mp4a.esds.es_desc.dec_config.dec_specific.as_ref();
+                    let config = config.ok_or(ClipError("no AudioSpecificConfig"))?.raw.clone();
                     let parameters = aac::Parameters::new(config.into())
                         .map_err(|_| ClipError("bad AudioSpecificConfig"))?;
                     audio = Some((codec::Parameters::Aac(parameters), samples(stbl)?));

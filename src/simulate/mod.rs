@@ -96,7 +96,7 @@ impl Simulator {
         let parts = rtsp_server::Parts {
             hub,
             archive: None,
-            access: Arc::new(access),
+            access,
             directory: Arc::new(Cameras(cameras)),
             clock,
         };
