@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    io::{BufRead, BufReader, Read, Write},
+    io::{BufRead, BufReader, Read},
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, Output, Stdio},
@@ -14,10 +14,10 @@ use std::{
 
 use serde_json::Value;
 
-pub const PASSWORD: &str = "correct horse";
-pub const FPS: f64 = 25.0;
+pub(crate) const PASSWORD: &str = "correct horse";
+pub(crate) const FPS: f64 = 25.0;
 /// Key frames come every so many pictures in the test clips.
-pub const GOP: i64 = 25;
+pub(crate) const GOP: i64 = 25;
 
 /// How long anything may take before a test gives up on it. Never a wait in itself.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -28,7 +28,7 @@ fn now() -> Instant {
 }
 
 /// Asks again and again until there is an answer.
-pub fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
     let began = now();
     loop {
         if let Some(answer) = ask() {
@@ -52,7 +52,7 @@ fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-pub fn run(command: &mut Command) -> Output {
+pub(crate) fn run(command: &mut Command) -> Output {
     let shown = format!("{command:?}");
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{shown}: {e}"));
     let errors = String::from_utf8_lossy(&output.stderr);
@@ -62,14 +62,14 @@ pub fn run(command: &mut Command) -> Output {
 
 /// The test clips, made by ffmpeg once for all tests. 10 s, 25 fps, a key frame a second.
 #[derive(Clone, Copy, Debug)]
-pub enum Clip {
+pub(crate) enum Clip {
     H264Aac,
     H265,
     BFrames,
 }
 
 impl Clip {
-    pub fn path(self) -> PathBuf {
+    pub(crate) fn path(self) -> PathBuf {
         let (name, encoder, audio): (_, &[&str], _) = match self {
             Self::H264Aac => ("h264", &["libx264", "-preset", "veryfast", "-bf", "0"], true),
             Self::H265 => (
@@ -100,27 +100,27 @@ impl Clip {
 
 /// One unit as the camera handed it to its payloader.
 #[derive(Clone, Debug)]
-pub struct Sent {
-    pub number: i64,
+pub(crate) struct Sent {
+    pub(crate) number: i64,
     pub md5: String,
-    pub pts: f64,
+    pub(crate) pts: f64,
 }
 
 /// gst-rtsp-server in a process of its own.
-pub struct Camera {
+pub(crate) struct Camera {
     child: Child,
-    pub port: u16,
+    pub(crate) port: u16,
     sent: PathBuf,
     command: Vec<String>,
     login: Option<(&'static str, &'static str)>,
 }
 
 impl Camera {
-    pub fn start(dir: &Path, streams: &[(&str, Clip)]) -> Self {
+    pub(crate) fn start(dir: &Path, streams: &[(&str, Clip)]) -> Self {
         Self::start_with(dir, streams, &[], None)
     }
 
-    pub fn with_digest(dir: &Path, streams: &[(&str, Clip)]) -> Self {
+    pub(crate) fn with_digest(dir: &Path, streams: &[(&str, Clip)]) -> Self {
         let login = ("viewer", "pass word");
         let options = ["--user", login.0, "--password", login.1, "--digest"];
         Self::start_with(dir, streams, &options, Some(login))
@@ -156,19 +156,19 @@ impl Camera {
     }
 
     /// Kills it as a power cut would: no TEARDOWN, no BYE.
-    pub fn power_off(&mut self) {
+    pub(crate) fn power_off(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
     /// Starts it again at the same address. Its numbers begin at 0 again, in a fresh log.
-    pub fn power_on(&mut self) {
+    pub(crate) fn power_on(&mut self) {
         let _ = std::fs::remove_file(&self.sent);
         let (child, _) = Self::spawn(&self.command, self.port);
         self.child = child;
     }
 
-    pub fn url(&self, stream: &str) -> String {
+    pub(crate) fn url(&self, stream: &str) -> String {
         match self.login {
             Some((user, password)) => {
                 format!("rtsp://{user}:{}@127.0.0.1:{}/{stream}", password.replace(' ', "%20"), self.port)
@@ -178,7 +178,7 @@ impl Camera {
     }
 
     /// What it handed out so far, of one stream and track, by number.
-    pub fn sent(&self, stream: &str, track: &str) -> Vec<Sent> {
+    pub(crate) fn sent(&self, stream: &str, track: &str) -> Vec<Sent> {
         let log = std::fs::read_to_string(&self.sent).unwrap_or_default();
         log.lines()
             .filter_map(|line| serde_json::from_str::<Value>(line).ok())
@@ -199,22 +199,22 @@ impl Drop for Camera {
 }
 
 /// `vedette serve` in a process of its own.
-pub struct Vedette {
+pub(crate) struct Vedette {
     child: Option<Child>,
-    pub dir: PathBuf,
-    pub http: String,
-    pub rtsp_port: u16,
+    pub(crate) dir: PathBuf,
+    pub(crate) http: String,
+    pub(crate) rtsp_port: u16,
     http_client: reqwest::blocking::Client,
 }
 
 impl Vedette {
     /// With segments of `segment_seconds`.
-    pub fn start(dir: &Path, segment_seconds: u32) -> Self {
+    pub(crate) fn start(dir: &Path, segment_seconds: u32) -> Self {
         Self::start_with(dir, segment_seconds, "")
     }
 
     /// With more lines of configuration.
-    pub fn start_with(dir: &Path, segment_seconds: u32, more: &str) -> Self {
+    pub(crate) fn start_with(dir: &Path, segment_seconds: u32, more: &str) -> Self {
         let (http_port, rtsp_port) = (free_port(), free_port());
         let udp = 20_000 + (rtsp_port % 400) * 100;
         let config = format!(
@@ -237,7 +237,7 @@ impl Vedette {
     }
 
     /// Starts the process (again) on the same folder and ports, and waits until it answers.
-    pub fn launch(&mut self) {
+    pub(crate) fn launch(&mut self) {
         let log = std::fs::File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_vedette"))
             .args(["serve", "--config"])
@@ -259,19 +259,19 @@ impl Vedette {
         });
     }
 
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.dir.join("log")).unwrap_or_default()
     }
 
     /// `kill -9`.
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         let mut child = self.child.take().unwrap();
         child.kill().unwrap();
         child.wait().unwrap();
     }
 
     /// SIGTERM; must end by itself with status 0, within the 10 s promised.
-    pub fn stop(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let mut child = self.child.take().unwrap();
         run(Command::new("kill").arg(child.id().to_string()));
         let began = now();
@@ -280,7 +280,7 @@ impl Vedette {
         assert!(began.elapsed() < Duration::from_secs(10), "SIGTERM took {:?}", began.elapsed());
     }
 
-    pub fn request(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> (u16, Value) {
+    pub(crate) fn request(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> (u16, Value) {
         let mut request = self
             .http_client
             .request(method, format!("{}/api/v1{path}", self.http))
@@ -293,13 +293,13 @@ impl Vedette {
         (status, answer.json().unwrap_or(Value::Null))
     }
 
-    pub fn get(&self, path: &str) -> Value {
+    pub(crate) fn get(&self, path: &str) -> Value {
         let (status, body) = self.request(reqwest::Method::GET, path, None);
         assert_eq!(status, 200, "GET {path}: {body}");
         body
     }
 
-    pub fn add_camera(&self, slug: &str, url: &str, transport: &str) {
+    pub(crate) fn add_camera(&self, slug: &str, url: &str, transport: &str) {
         let body = serde_json::json!({
             "slug": slug, "streams": [{ "role": "main", "url": url, "transport": transport }],
         });
@@ -308,23 +308,23 @@ impl Vedette {
     }
 
     /// An address of this recorder, with the login in it.
-    pub fn rtsp(&self, path: &str) -> String {
+    pub(crate) fn rtsp(&self, path: &str) -> String {
         format!("rtsp://admin:{}@127.0.0.1:{}/{path}", PASSWORD.replace(' ', "%20"), self.rtsp_port)
     }
 
-    pub fn segments(&self, slug: &str) -> Vec<Value> {
+    pub(crate) fn segments(&self, slug: &str) -> Vec<Value> {
         let page = self.get(&format!(
             "/cameras/{slug}/segments?start=2020-01-01T00:00:00Z&end=2100-01-01T00:00:00Z&limit=1000"
         ));
         page["items"].as_array().unwrap().clone()
     }
 
-    pub fn timeline(&self, slug: &str) -> Value {
+    pub(crate) fn timeline(&self, slug: &str) -> Value {
         self.get(&format!("/cameras/{slug}/timeline?start=2020-01-01T00:00:00Z&end=2100-01-01T00:00:00Z"))
     }
 
     /// Waits until so many segments are closed.
-    pub fn wait_for_segments(&self, slug: &str, count: usize) -> Vec<Value> {
+    pub(crate) fn wait_for_segments(&self, slug: &str, count: usize) -> Vec<Value> {
         eventually(&format!("{count} closed segments of {slug}"), || {
             let closed: Vec<_> =
                 self.segments(slug).into_iter().filter(|s| s["state"] == "closed").collect();
@@ -333,7 +333,7 @@ impl Vedette {
     }
 
     /// All segment files of a camera, in order of time.
-    pub fn files(&self, slug: &str) -> Vec<PathBuf> {
+    pub(crate) fn files(&self, slug: &str) -> Vec<PathBuf> {
         fn walk(dir: &Path, files: &mut Vec<PathBuf>) {
             let Ok(entries) = std::fs::read_dir(dir) else { return };
             for entry in entries {
@@ -369,11 +369,11 @@ impl Drop for Vedette {
 
 /// One video unit as somebody received or stored it.
 #[derive(Clone, Debug)]
-pub struct Got {
-    pub number: i64,
+pub(crate) struct Got {
+    pub(crate) number: i64,
     pub md5: String,
     /// Presentation time in seconds, as the reader says it.
-    pub time: f64,
+    pub(crate) time: f64,
 }
 
 fn nal_units(stream: &[u8]) -> Vec<&[u8]> {
@@ -398,7 +398,7 @@ fn number_in(sei: &[u8]) -> Option<i64> {
 }
 
 /// Splits a byte stream at its access unit delimiters; number and md5 over the slices of each.
-pub fn access_units(stream: &[u8], hevc: bool) -> Vec<(Option<i64>, String)> {
+pub(crate) fn access_units(stream: &[u8], hevc: bool) -> Vec<(Option<i64>, String)> {
     let mut units: Vec<(Option<i64>, md5::Md5)> = Vec::new();
     for nal in nal_units(stream) {
         use md5::Digest as _;
@@ -427,7 +427,7 @@ fn md5_of(bytes: &[u8]) -> String {
 }
 
 /// A segment file as it is now: video units in decoding order with their times, and audio frames. The file may be growing.
-pub fn read_file(path: &Path, hevc: bool) -> (Vec<Got>, Vec<String>) {
+pub(crate) fn read_file(path: &Path, hevc: bool) -> (Vec<Got>, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
     let snapshot = dir.path().join("snapshot.mp4");
     std::fs::copy(path, &snapshot).unwrap();
@@ -435,7 +435,7 @@ pub fn read_file(path: &Path, hevc: bool) -> (Vec<Got>, Vec<String>) {
 }
 
 /// What ffmpeg receives from `url` in `seconds`. Times come through Matroska: milliseconds.
-pub fn ffmpeg(url: &str, transport: &str, seconds: u32, hevc: bool) -> (Vec<Got>, Vec<String>) {
+pub(crate) fn ffmpeg(url: &str, transport: &str, seconds: u32, hevc: bool) -> (Vec<Got>, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
     let copy = dir.path().join("copy.mkv");
     run(patient("ffmpeg")
@@ -487,7 +487,7 @@ fn read_container(path: &Path, hevc: bool) -> (Vec<Got>, Vec<String>) {
 
 /// Each number follows the one before: nothing lost, nothing twice, nothing out of order.
 #[track_caller]
-pub fn assert_consecutive(units: &[Got]) {
+pub(crate) fn assert_consecutive(units: &[Got]) {
     assert!(!units.is_empty(), "there is no unit at all");
     for pair in units.windows(2) {
         assert_eq!(pair[1].number, pair[0].number + 1, "after unit {} at {:.3} s", pair[0].number, pair[0].time);
@@ -496,7 +496,7 @@ pub fn assert_consecutive(units: &[Got]) {
 
 /// Every unit has the bytes that the camera sent under its number.
 #[track_caller]
-pub fn assert_as_sent(units: &[Got], sent: &[Sent]) {
+pub(crate) fn assert_as_sent(units: &[Got], sent: &[Sent]) {
     let by_number: HashMap<i64, &str> = sent.iter().map(|s| (s.number, s.md5.as_str())).collect();
     for unit in units {
         assert_eq!(Some(unit.md5.as_str()), by_number.get(&unit.number).copied(), "bytes of unit {}", unit.number);
@@ -505,7 +505,7 @@ pub fn assert_as_sent(units: &[Got], sent: &[Sent]) {
 
 /// The times between units are those between the camera's units, to `tolerance` seconds.
 #[track_caller]
-pub fn assert_times_as_sent(units: &[Got], sent: &[Sent], tolerance: f64) {
+pub(crate) fn assert_times_as_sent(units: &[Got], sent: &[Sent], tolerance: f64) {
     let by_number: HashMap<i64, f64> = sent.iter().map(|s| (s.number, s.pts)).collect();
     let first = &units[0];
     for unit in units {
@@ -517,7 +517,7 @@ pub fn assert_times_as_sent(units: &[Got], sent: &[Sent], tolerance: f64) {
 
 /// The hashes stand in the camera's log one after the other.
 #[track_caller]
-pub fn assert_audio_as_sent(audio: &[String], sent: &[Sent]) {
+pub(crate) fn assert_audio_as_sent(audio: &[String], sent: &[Sent]) {
     assert!(!audio.is_empty(), "there is no audio at all");
     let all: Vec<&str> = sent.iter().map(|s| s.md5.as_str()).collect();
     let found = all.windows(audio.len()).any(|window| window.iter().zip(audio).all(|(a, b)| a == b));
@@ -526,15 +526,15 @@ pub fn assert_audio_as_sent(audio: &[String], sent: &[Sent]) {
 
 /// What a foreign player said, a JSON value a line.
 #[derive(Clone)]
-pub struct Said(pub Vec<Value>);
+pub(crate) struct Said(pub(crate) Vec<Value>);
 
 impl Said {
-    pub fn events(&self, name: &str) -> Vec<&Value> {
+    pub(crate) fn events(&self, name: &str) -> Vec<&Value> {
         self.0.iter().filter(|v| v["event"] == name).collect()
     }
 
     /// live555's NAL units put together to access units: number of the SEI, md5 over the slices, npt of the first.
-    pub fn live555_units(&self) -> Vec<Got> {
+    pub(crate) fn live555_units(&self) -> Vec<Got> {
         let mut units: Vec<Got> = Vec::new();
         let mut number = None;
         for line in self.0.iter().filter(|v| v["unit"] == "video") {
@@ -553,7 +553,7 @@ impl Said {
         units
     }
 
-    pub fn gstreamer_units(&self) -> Vec<Got> {
+    pub(crate) fn gstreamer_units(&self) -> Vec<Got> {
         self.0
             .iter()
             .filter(|v| v.get("number").is_some())
@@ -568,12 +568,12 @@ impl Said {
 
 /// Where in `said` the value at an index stands: units before and after an event.
 impl Said {
-    pub fn after(&self, event: &str, nth: usize) -> Self {
+    pub(crate) fn after(&self, event: &str, nth: usize) -> Self {
         let at = self.0.iter().enumerate().filter(|(_, v)| v["event"] == event).map(|(i, _)| i).nth(nth);
         Self(self.0[at.unwrap_or_else(|| panic!("no {event} number {nth}"))..].to_vec())
     }
 
-    pub fn before(&self, event: &str, nth: usize) -> Self {
+    pub(crate) fn before(&self, event: &str, nth: usize) -> Self {
         let at = self.0.iter().enumerate().filter(|(_, v)| v["event"] == event).map(|(i, _)| i).nth(nth);
         Self(self.0[..at.unwrap_or_else(|| panic!("no {event} number {nth}"))].to_vec())
     }
@@ -592,7 +592,7 @@ fn patient(program: impl AsRef<std::ffi::OsStr>) -> Command {
 }
 
 /// live555, as VLC drives it.
-pub fn live555(vedette: &Vedette, path: &str, tcp: bool, steps: &[&str]) -> Said {
+pub(crate) fn live555(vedette: &Vedette, path: &str, tcp: bool, steps: &[&str]) -> Said {
     let mut command = patient(root().join(".tools/live555/live555-player"));
     if tcp {
         command.arg("--tcp");
@@ -602,7 +602,7 @@ pub fn live555(vedette: &Vedette, path: &str, tcp: bool, steps: &[&str]) -> Said
 }
 
 /// GStreamer's rtspsrc.
-pub fn gstreamer(vedette: &Vedette, path: &str, udp: bool, steps: &[&str]) -> Said {
+pub(crate) fn gstreamer(vedette: &Vedette, path: &str, udp: bool, steps: &[&str]) -> Said {
     let mut command = patient("/usr/bin/python3");
     command.arg(tool("player.py"));
     if udp {
@@ -613,20 +613,16 @@ pub fn gstreamer(vedette: &Vedette, path: &str, udp: bool, steps: &[&str]) -> Sa
 }
 
 /// A player that is watched while it plays.
-pub struct Watching {
+pub(crate) struct Watching {
     child: Child,
 }
 
 impl Watching {
-    pub fn start(command: &mut Command) -> Self {
-        Self { child: command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap() }
+    pub(crate) fn start(command: &mut Command) -> Self {
+        Self { child: command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap() }
     }
 
-    pub fn say(&mut self, text: &str) {
-        self.child.stdin.as_mut().unwrap().write_all(text.as_bytes()).unwrap();
-    }
-
-    pub fn read_to_end(mut self) -> String {
+    pub(crate) fn read_to_end(mut self) -> String {
         let mut text = String::new();
         self.child.stdout.take().unwrap().read_to_string(&mut text).unwrap();
         text

@@ -15,7 +15,7 @@ fn running(vedette: &Vedette, slug: &str) {
 #[test]
 fn ffmpeg_plays_live_over_tcp_and_udp() {
     let dir = tempfile::tempdir().unwrap();
-    let camera = Camera::start(dir.path(), &[("door", Clip::BFrames), ("yard", Clip::H265)]);
+    let camera = Camera::start(dir.path(), &[("door", Clip::H264Aac), ("yard", Clip::H265)]);
     let vedette = Vedette::start(dir.path(), 60);
     vedette.add_camera("door", &camera.url("door"), "tcp");
     vedette.add_camera("yard", &camera.url("yard"), "tcp");
@@ -37,7 +37,8 @@ fn ffmpeg_plays_live_over_tcp_and_udp() {
 #[test]
 fn live555_plays_live_over_tcp_and_udp() {
     let dir = tempfile::tempdir().unwrap();
-    let camera = Camera::start(dir.path(), &[("door", Clip::H264Aac)]);
+    // With B-frames: the times are those of presentation, out of order.
+    let camera = Camera::start(dir.path(), &[("door", Clip::BFrames)]);
     let vedette = Vedette::start(dir.path(), 60);
     vedette.add_camera("door", &camera.url("door"), "tcp");
     running(&vedette, "door");

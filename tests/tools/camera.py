@@ -132,7 +132,7 @@ class Factory(GstRtspServer.RTSPMediaFactory):
         queue = "is-live=false block=false format=time max-bytes=200000"
         launch = (f"appsrc name=video {queue} caps=video/x-{kind},stream-format=byte-stream,alignment=au,"
                   f"width={clip.video['width']},height={clip.video['height']},framerate={clip.video['r_frame_rate']}"
-                  f" ! {kind}parse config-interval=-1 ! rtp{kind}pay name=pay0 pt=96 config-interval=-1")
+                  f" ! rtp{kind}pay name=pay0 pt=96 config-interval=-1")
         if clip.frames:
             launch += (f" appsrc name=audio {queue} caps=audio/mpeg,mpegversion=4,stream-format=raw,rate={clip.rate},"
                        f"channels={clip.channels},codec_data=(buffer){clip.config().hex()} ! rtpmp4gpay name=pay1 pt=97")
