@@ -26,7 +26,8 @@
 //!
 //! All tracks of a file share one moment as time 0: when its first unit was captured (by decoding
 //! time on the wall clock). Ticks are the camera's from there on. A track that only appears later
-//! gets its place from its earlier units in this run, or from the run's start.
+//! gets its place from its last unit in this run, or from the run's start; time 0 is then early
+//! enough for that unit's successor.
 //!
 //! # Invariants
 //!
@@ -159,8 +160,9 @@ struct Held {
 /// What is known of a track of the run, whether it is recorded at the moment or not.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
-    /// `None` after units were passed over.
-    next_number: Option<u64>,
+    next_number: u64,
+    /// Units were passed over since: the number may be higher.
+    passed_over: bool,
     /// Decoding time of the last unit, in the run and on the wall.
     last: Option<(MediaTime, WallTime)>,
 }
@@ -182,6 +184,8 @@ struct TrackState {
     first_number: u64,
     /// A unit of it is in the file, or pending.
     begun: bool,
+    /// The header could not say where it begins: its units wait for the next segment.
+    unplaced: bool,
 }
 
 #[derive(Debug)]
@@ -306,7 +310,7 @@ impl Segmenter {
     ) {
         if self.hub_run.as_ref().is_none_or(|r| r.id != run.id) {
             self.end_run(run.previous_end);
-            let seen = run.tracks.iter().map(|_| Seen { next_number: Some(0), last: None });
+            let seen = run.tracks.iter().map(|_| Seen::default());
             let (seen, intervals) = (seen.collect(), Intervals::default());
             self.hub_run = Some(HubRun { id: run.id, seen, intervals });
         }
@@ -320,7 +324,8 @@ impl Segmenter {
             self.break_off(GapReason::PacketLoss);
         }
         let seen = Seen {
-            next_number: Some(unit.number + 1),
+            next_number: unit.number + 1,
+            passed_over: false,
             last: Some((unit.dts, decoded_at(track, &unit))),
         };
         let at = unit.track.as_usize();
@@ -355,7 +360,7 @@ impl Segmenter {
     pub fn lagged(&mut self) {
         self.break_off(GapReason::Overload);
         if let Some(run) = &mut self.hub_run {
-            run.seen.iter_mut().for_each(|s| s.next_number = None);
+            run.seen.iter_mut().for_each(|s| s.passed_over = true);
         }
     }
 
@@ -484,7 +489,9 @@ impl Segmenter {
         if opened && !track.begun {
             // The header already says where this track begins. What does not fit that waits for
             // the next segment; it takes lost units or a broken clock to get here.
-            let fits = held.unit.number == track.first_number && held.unit.dts >= track.base;
+            let fits = !track.unplaced
+                && held.unit.number == track.first_number
+                && held.unit.dts >= track.base;
             if !fits {
                 segment.cut_at_next_key = true;
                 self.dropped += 1;
@@ -542,28 +549,35 @@ impl Segment {
 
     /// Fixes where each track stands in the file; see the module on times in a file.
     fn open(&mut self, seen: &[Seen]) -> Vec<TrackOpening> {
-        let described = self.run.tracks.iter();
-        let firsts = described.clone().zip(&self.tracks).filter_map(|(track, state)| {
+        // A track without a unit so far goes on from its last one, or from the run's start.
+        let begun = (MediaTime::ZERO, self.run.started);
+        let last = |at: usize| seen.get(at).and_then(|s| s.last).unwrap_or(begun);
+        let described = self.run.tracks.iter().zip(&self.tracks).enumerate();
+        let here = described.clone().filter_map(|(_, (track, state))| {
             state.pending.first().map(|held| decoded_at(track, &held.unit))
         });
-        let origin = firsts.min().unwrap_or(self.start);
+        let mut origin = here.min().unwrap_or(self.start);
+        for (at, (_, state)) in described {
+            // Its next unit may lie before what is here already: sound that comes in long packets.
+            // One that has been silent for longer will not go on from there.
+            let (_, wall) = last(at);
+            if state.pending.is_empty() && wall > origin - limits::FRAGMENT {
+                origin = origin.min(wall);
+            }
+        }
         let mut openings = Vec::with_capacity(self.tracks.len());
-        for (at, (track, state)) in described.zip(&mut self.tracks).enumerate() {
+        for (at, (track, state)) in self.run.tracks.iter().zip(&mut self.tracks).enumerate() {
             let ticks = |span: WallSpan| MediaTime::from_span(span, track.timescale);
             let opening = if let Some(held) = state.pending.first() {
                 let file_dts = ticks(decoded_at(track, &held.unit) - origin).max(MediaTime::ZERO);
                 let base = held.unit.dts - file_dts;
                 TrackOpening { first_number: held.unit.number, base, file_dts }
             } else {
+                let (dts, wall) = last(at);
+                let base = dts + ticks(origin - wall);
                 let seen = seen.get(at).copied().unwrap_or_default();
-                let base = match seen.last {
-                    Some((dts, wall)) => dts + ticks(origin - wall),
-                    None => ticks(origin - self.run.started),
-                };
-                // A number nobody has yet, when units were passed over: the track then waits for
-                // the next segment.
-                let first_number = seen.next_number.unwrap_or(u64::MAX);
-                TrackOpening { first_number, base, file_dts: MediaTime::ZERO }
+                state.unplaced = seen.passed_over;
+                TrackOpening { first_number: seen.next_number, base, file_dts: MediaTime::ZERO }
             };
             state.base = opening.base;
             state.first_number = opening.first_number;
