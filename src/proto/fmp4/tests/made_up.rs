@@ -237,10 +237,9 @@ fn another_implementation_decodes_the_fragment() {
     let prft = mp4_atom::Prft::decode(&mut rest).expect("prft");
     assert_eq!(WallTime::from_ntp(prft.ntp_timestamp), file.tables.fragments[0].anchor.wall);
     assert_eq!((prft.reference_track_id, prft.media_time), (1, 7_200));
+    let moof_at = at + 32;
     let moof = mp4_atom::Moof::decode(&mut rest).expect("moof");
     assert_eq!(moof.mfhd.sequence_number, 1);
-    let moof_at = file.bytes.len() - rest.len();
-    let moof_at = moof_at - (moof_at - at - 32);
     for (traf, samples) in moof.traf.iter().zip(&file.tables.tracks) {
         let trun = &traf.trun[0];
         let first = moof_at as i64 + i64::from(trun.data_offset.expect("set"));
