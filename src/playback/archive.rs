@@ -139,8 +139,9 @@ impl Archive {
             Some(end) => end,
             None => self.edge(stream, last).await?.max(start),
         };
+        let open = self.inner.volumes.open_segments().of(stream);
         let live = self.inner.hub.channel(stream).current().is_some()
-            || !self.inner.volumes.open_segments().of(stream).is_empty();
+            || open.iter().any(|o| !o.progress().finished);
         let open_ended = last.end.is_none() && to > known && live;
         let end = known.min(to);
         if !open_ended {
@@ -215,13 +216,14 @@ impl Archive {
         &self.inner.clock
     }
 
-    /// Runs that overlap a range, by start. One whose row is still on its way into the index is
-    /// known by its open segment.
+    /// Runs that overlap a range, by start. Rows follow the files by some seconds (they wait for
+    /// the sync), so where the registry knows more of a run than its row does, it counts: a run
+    /// whose row is still on its way, and the end of one that another has followed.
     pub(super) async fn runs(&self, stream: StreamId, range: WallRange) -> Result<Vec<RunRow>> {
         let open = self.inner.volumes.open_segments().of(stream);
         let mut rows =
             self.inner.store.runs_overlapping(stream, range.clone(), limits::RUNS).await?;
-        for segment in open {
+        for segment in &open {
             let (opened, progress) = (&segment.opened, segment.progress());
             let outside = opened.start >= range.end
                 || progress.fragments == 0
@@ -229,6 +231,13 @@ impl Archive {
             if !outside && rows.iter().all(|row| row.id != opened.run) {
                 let (id, epoch, start) = (opened.run, opened.epoch, opened.start);
                 rows.push(RunRow { id, stream, epoch, start, end: None });
+            }
+        }
+        let newest = rows.iter().map(|row| (row.epoch, row.start)).max();
+        for row in &mut rows {
+            if row.end.is_none() && Some((row.epoch, row.start)) < newest {
+                let of_run = open.iter().filter(|o| o.opened.run == row.id);
+                row.end = of_run.map(|o| o.progress().end).max();
             }
         }
         Ok(rows)

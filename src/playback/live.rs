@@ -48,10 +48,7 @@ impl Reader {
         };
         let event = match patience {
             None => hub.next().await,
-            Some(patience) => match tokio::time::timeout(patience, hub.next()).await {
-                Ok(event) => event,
-                Err(_elapsed) => None,
-            },
+            Some(patience) => tokio::time::timeout(patience, hub.next()).await.unwrap_or_default(),
         };
         match event {
             Some(Event::Unit { run, unit, .. }) => return self.take_live(run, unit),
