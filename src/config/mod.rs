@@ -1,15 +1,28 @@
-//! Settings: TOML file, environment over it, all mistakes reported at once.
+//! Settings: a TOML file, the environment over it, all mistakes reported at once.
 //!
-//! Signatures fixed; bodies follow.
+//! `config/vedette.toml` is the commented default. Any key can be set by a variable: `VEDETTE_`,
+//! then the key in capitals with `__` for each dot: `VEDETTE_HTTP__LISTEN`,
+//! `VEDETTE_VOLUMES__0__PATH`. `VEDETTE_ADMIN_PASSWORD` and `VEDETTE_METRICS_TOKEN` are short for
+//! `auth.admin_password` and `metrics.token`. An empty variable counts as not set.
+//!
+//! A key that does not exist is a mistake, in either place: a misspelt setting that is silently
+//! ignored is found out when the footage is gone. Cameras are not here: they are added over the
+//! API and stand in the index.
+
+mod parse;
+mod source;
+#[cfg(test)]
+mod tests;
 
 use std::{
-    fmt,
+    fmt, fs, io,
     net::SocketAddr,
     ops::RangeInclusive,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use self::source::Source;
 use crate::{access::Mode, model::Secret};
 
 /// Read when no other file is named, if it is there.
@@ -145,20 +158,226 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-#[expect(clippy::todo, unused_variables, reason = "stub")]
+/// Footage, when no volume is named.
+const DEFAULT_VOLUME: &str = "/var/lib/vedette/footage";
+const DEFAULT_DATABASE: &str = "/var/lib/vedette/vedette.db";
+const KEY_FILE: &str = "vedette.key";
+const DEFAULT_MIN_FREE_BYTES: u64 = 1_000_000_000;
+const SEGMENT_SECONDS: std::ops::RangeInclusive<i64> = 2..=3_600;
+const SYNC_SECONDS: std::ops::RangeInclusive<i64> = 1..=60;
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            http: Http { listen: ([0, 0, 0, 0], 8080).into(), base_path: String::new() },
+            rtsp: Rtsp { listen: ([0, 0, 0, 0], 8554).into(), udp_ports: 40_000..=40_999 },
+            database: Database::at(DEFAULT_DATABASE.into()),
+            volumes: vec![Volume::at(DEFAULT_VOLUME.into())],
+            recording: Recording {
+                segment: Duration::from_secs(60),
+                sync_interval: Duration::from_secs(5),
+            },
+            auth: Auth { mode: Mode::Password, admin_password: None },
+            metrics: Metrics { token: None },
+            log: Log { level: "info".into(), format: LogFormat::Text },
+        }
+    }
+}
+
+impl Database {
+    /// With the key file beside it.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        let key_file = path.with_file_name(KEY_FILE);
+        Self { path, key_file }
+    }
+}
+
+impl Volume {
+    /// With no limit but the room to leave free.
+    #[must_use]
+    pub fn at(path: PathBuf) -> Self {
+        Self { path, max_bytes: None, min_free_bytes: DEFAULT_MIN_FREE_BYTES }
+    }
+}
+
+/// The environment as [`Config::load`] takes it: variables of ours. Bytes that are no UTF-8 are
+/// replaced, so that they show up as a mistake in their variable.
+pub fn environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .map(|(name, text)| {
+            (name.to_string_lossy().into_owned(), text.to_string_lossy().into_owned())
+        })
+        .filter(|(name, _)| name.starts_with("VEDETTE_"))
+}
+
 impl Config {
     /// Reads `file`, or [`DEFAULT_FILE`] if there is one, or nothing; then the environment.
     pub fn load(
         file: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Mistakes> {
-        todo!()
+        let path = file.unwrap_or(Path::new(DEFAULT_FILE));
+        let name = path.display().to_string();
+        match fs::read_to_string(path) {
+            Ok(text) => Self::parse(&name, &text, environment),
+            Err(e) if file.is_none() && e.kind() == io::ErrorKind::NotFound => {
+                Self::parse(&name, "", environment)
+            }
+            Err(e) => Err(Mistakes(vec![Mistake {
+                source: name,
+                key: "file".into(),
+                message: format!("cannot be read: {e}"),
+            }])),
+        }
+    }
+
+    /// Reads a file's text (`name` is for mistakes) and the environment over it.
+    pub fn parse(
+        name: &str,
+        text: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Mistakes> {
+        let mut source = Source::new();
+        source.file(name, text);
+        source.environment(environment);
+        let config = Self::read(&mut source);
+        config.check(&mut source);
+        source.finish().map(|()| config)
+    }
+
+    /// A default stands in for what is wrong, so that everything is looked at.
+    fn read(source: &mut Source) -> Self {
+        let mut config = Self::default();
+        let set = |seconds: i64| Duration::from_secs(seconds.unsigned_abs());
+
+        let http = &mut config.http;
+        if let Some(listen) = source.take("http.listen", parse::address) {
+            http.listen = listen;
+        }
+        if let Some(base_path) = source.take("http.base_path", parse::base_path) {
+            http.base_path = base_path;
+        }
+
+        let rtsp = &mut config.rtsp;
+        if let Some(listen) = source.take("rtsp.listen", parse::address) {
+            rtsp.listen = listen;
+        }
+        if let Some(ports) = source.take("rtsp.udp_ports", parse::ports) {
+            rtsp.udp_ports = ports;
+        }
+
+        if let Some(path) = source.take("database.path", parse::filled) {
+            config.database = Database::at(path.into());
+        }
+        if let Some(path) = source.take("database.key_file", parse::filled) {
+            config.database.key_file = path.into();
+        }
+
+        let volumes: Vec<_> =
+            (0..source.list("volumes")).filter_map(|n| Volume::read(source, n)).collect();
+        if !volumes.is_empty() {
+            config.volumes = volumes;
+        }
+
+        let recording = &mut config.recording;
+        let segment = |value: &_| parse::integer(value, SEGMENT_SECONDS).map(set);
+        if let Some(segment) = source.take("recording.segment_seconds", segment) {
+            recording.segment = segment;
+        }
+        let sync = |value: &_| parse::integer(value, SYNC_SECONDS).map(set);
+        if let Some(interval) = source.take("recording.sync_interval_seconds", sync) {
+            recording.sync_interval = interval;
+        }
+
+        let modes = [("password", Mode::Password), ("none", Mode::None)];
+        if let Some(mode) = source.take("auth.mode", |value| parse::choice(value, &modes)) {
+            config.auth.mode = mode;
+        }
+        config.auth.admin_password =
+            source.take("auth.admin_password", parse::secret).map(Secret::new);
+        config.metrics.token = source.take("metrics.token", parse::secret).map(Secret::new);
+
+        if let Some(level) = source.take("log.level", parse::filled) {
+            config.log.level = level;
+        }
+        let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+        if let Some(format) = source.take("log.format", |value| parse::choice(value, &formats)) {
+            config.log.format = format;
+        }
+
+        // Better refused than taken for encryption that is not there.
+        for key in ["tls.cert", "tls.key", "rtsp.tls_listen"] {
+            source.take::<()>(key, |_| Err("TLS is not supported yet; use a TLS proxy".into()));
+        }
+        config
+    }
+
+    /// What no single key shows.
+    fn check(&self, source: &mut Source) {
+        if self.auth.mode == Mode::None {
+            for (key, listen) in
+                [("http.listen", self.http.listen), ("rtsp.listen", self.rtsp.listen)]
+            {
+                if !listen.ip().to_canonical().is_loopback() {
+                    source.refuse(
+                        key,
+                        format!(
+                            "with auth.mode = \"none\" everybody who reaches {listen} sees and \
+                             changes everything: listen on 127.0.0.1, or set a password"
+                        ),
+                    );
+                }
+            }
+        }
+        let (http, rtsp) = (self.http.listen, self.rtsp.listen);
+        let same_ip =
+            http.ip() == rtsp.ip() || http.ip().is_unspecified() || rtsp.ip().is_unspecified();
+        if http.port() == rtsp.port() && http.port() != 0 && same_ip {
+            source.refuse("rtsp.listen", format!("port {} is that of http.listen", http.port()));
+        }
+        if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
+            source.refuse("log.level", error);
+        }
+        for (n, volume) in self.volumes.iter().enumerate() {
+            let key = format!("volumes.{n}.path");
+            let earlier = self.volumes.iter().take(n);
+            if earlier.clone().any(|other| other.path == volume.path) {
+                source.refuse(&key, format!("{} is a volume already", volume.path.display()));
+            } else if let Some(other) = earlier.clone().find(|other| {
+                volume.path.starts_with(&other.path) || other.path.starts_with(&volume.path)
+            }) {
+                source
+                    .refuse(&key, format!("must not share a folder with {}", other.path.display()));
+            }
+        }
     }
 }
 
-#[expect(clippy::todo, reason = "stub")]
-impl Default for Config {
-    fn default() -> Self {
-        todo!()
+impl Volume {
+    fn read(source: &mut Source, n: usize) -> Option<Self> {
+        let key = |name: &str| format!("volumes.{n}.{name}");
+        let max_bytes = source.take(&key("max_bytes"), parse::bytes);
+        let min_free_bytes = source.take(&key("min_free_bytes"), parse::bytes);
+        let mut wrong = false;
+        let path = source.take(&key("path"), |value| {
+            let path = PathBuf::from(parse::filled(value).inspect_err(|_| wrong = true)?);
+            if path.is_absolute() {
+                // Without trailing slashes and dots: it is also the volume's name.
+                Ok(path.components().collect::<PathBuf>())
+            } else {
+                wrong = true;
+                Err("must be absolute: it is remembered with the footage".to_owned())
+            }
+        });
+        if path.is_none() && !wrong {
+            source.missing(&format!("volumes.{n}"), "path");
+        }
+        let default = Self::at(path?);
+        Some(Self {
+            max_bytes,
+            min_free_bytes: min_free_bytes.unwrap_or(default.min_free_bytes),
+            ..default
+        })
     }
 }
