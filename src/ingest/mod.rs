@@ -18,6 +18,9 @@
 
 mod attempt;
 mod error;
+mod flow;
+mod memory;
+mod pace;
 mod probe;
 mod puller;
 mod rtsp;
@@ -25,6 +28,7 @@ pub mod run_clock;
 mod source;
 mod status;
 mod target;
+mod unit;
 
 pub use error::PullError;
 pub use probe::{ProbeReport, ProbedTrack, probe};

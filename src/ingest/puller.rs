@@ -2,15 +2,22 @@
 
 use std::sync::Arc;
 
+use tracing::{Instrument, info_span};
+
 use crate::{
     clock::Clock,
     hub::Channel,
     id::{Role, Slug, StreamId},
     proto::{reason::GapReason, time::WallTime},
-    task::{Connects, Stop},
+    task::{Connects, Policy, Stop, supervise},
 };
 
-use super::{PullTarget, StreamStatus};
+use super::{
+    PullTarget, StreamStatus, attempt,
+    flow::Outlet,
+    memory::Memory,
+    rtsp::{RtspContext, RtspSource},
+};
 
 /// Where a stream stood when the process before this one ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +64,31 @@ impl Puller {
     /// Pulls until `stop`, however often the camera fails. Returns when the last attempt has ended
     /// its run and said TEARDOWN; spawn it into a `TaskTracker` or `JoinSet`.
     pub async fn run(self, stop: Stop) {
-        let _ = stop;
-        todo!()
+        let span = info_span!("pull", camera = %self.camera, stream = %self.role);
+        self.supervised(stop).instrument(span).await;
+    }
+
+    async fn supervised(self, stop: Stop) {
+        let Self { stream, target, channel, status, clock, connects, resume, .. } = self;
+        let health = status.health().clone();
+        let memory = Arc::new(Memory::new(resume));
+        let outlet = Outlet { stream, channel, clock: clock.clone(), status, memory };
+        let target = Arc::new(target);
+        // Sessions outlive attempts: the next one waits for the last one's TEARDOWN.
+        let context = RtspContext::new(clock);
+        let token = stop.token().clone();
+        supervise(Policy::CAMERA, health, token, move |attempt| {
+            let (target, outlet, stop) = (Arc::clone(&target), outlet.clone(), stop.clone());
+            let (connects, memory) = (connects.clone(), Arc::clone(&outlet.memory));
+            let context = context.with_remembered(memory.parameters());
+            async move {
+                let remember = |source: &RtspSource| memory.remember(source.parameters());
+                attempt::pull::<RtspSource>(
+                    &target, &context, &connects, outlet, &attempt, &stop, remember,
+                )
+                .await
+            }
+        })
+        .await;
     }
 }

@@ -27,6 +27,8 @@ mod recorder;
 mod recovery;
 mod rows;
 pub mod segmenter;
+#[cfg(test)]
+mod segmenter_tests;
 mod tables;
 #[cfg(test)]
 mod tests;
