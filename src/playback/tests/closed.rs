@@ -183,10 +183,8 @@ async fn a_clip_that_begins_in_a_gap_begins_with_the_next_footage() {
     let bench = with_gap().await;
     let clip = bench.clip(Some(15.0), Some(40.0)).await;
     assert_eq!(clip.start(), after(26.0));
-    let none = bench.archive.clip(
-        bench.stream,
-        Asked { start: Some(after(8.0)), end: Some(after(20.0)) },
-    );
+    let none =
+        bench.archive.clip(bench.stream, Asked { start: Some(after(8.0)), end: Some(after(20.0)) });
     assert!(none.await.unwrap().is_none());
 }
 

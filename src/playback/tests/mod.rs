@@ -38,7 +38,10 @@ const SOUND: i64 = 1_024;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 fn hex(text: &str) -> Bytes {
-    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap())
+        .collect()
 }
 
 fn h264(sps: &str, pps: &str) -> Track {
@@ -227,8 +230,9 @@ impl Bench {
                     Some(last) => {
                         let mut watch = last.watch();
                         if watch.borrow_and_update().end < wanted {
-                            let _ = tokio::time::timeout(Duration::from_millis(20), watch.changed())
-                                .await;
+                            let _ =
+                                tokio::time::timeout(Duration::from_millis(20), watch.changed())
+                                    .await;
                         }
                     }
                     None => tokio::task::yield_now().await,
@@ -260,7 +264,13 @@ impl Bench {
     fn assert_as_sent(&self, played: &[Played]) {
         for Played { run, unit, .. } in played {
             let sent = self.sent.get(&(run.id, unit.track, unit.number)).expect("was sent");
-            assert_eq!((unit.dts, unit.cts), (sent.dts, sent.cts), "{:?} {}", unit.track, unit.number);
+            assert_eq!(
+                (unit.dts, unit.cts),
+                (sent.dts, sent.cts),
+                "{:?} {}",
+                unit.track,
+                unit.number
+            );
             assert_eq!(unit.random_access, sent.random_access);
             let off = (unit.wall - sent.wall).as_micros().abs();
             assert!(off <= 100, "wall time is off by {off} µs at {:?} {}", unit.track, unit.number);
