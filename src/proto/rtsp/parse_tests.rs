@@ -330,7 +330,7 @@ fn without_length(mut messages: Vec<Message>) -> Vec<Message> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(20_000))]
+    #![proptest_config(ProptestConfig::with_cases(3_000))]
 
     #[test]
     fn what_is_written_is_read_again_at_whatever_points_it_is_cut(
@@ -360,14 +360,18 @@ proptest! {
         cuts.sort_unstable();
         prop_assert_eq!(decode_cut(&bytes, &cuts), decode(&bytes));
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(20_000))]
 
     #[test]
     fn line_noise_gives_the_same_byte_by_byte(
-        bytes in prop::collection::vec(
-            prop_oneof![Just(b'\r'), Just(b'\n'), Just(b':'), Just(b' '), Just(b'$'), any::<u8>()],
-            0..80,
-        ),
+        noise in prop::collection::vec(any::<u8>(), 0..60),
     ) {
+        // Mostly what the parser has an eye for.
+        const EYED: &[u8] = b"\r\n\n: $A/1 RTSP/1.0\r\n";
+        let bytes: Vec<u8> = noise.iter().map(|&b| *EYED.get(usize::from(b >> 3)).unwrap_or(&b)).collect();
         let cuts: Vec<usize> = (0..bytes.len()).collect();
         prop_assert_eq!(decode_cut(&bytes, &cuts), decode(&bytes));
     }
