@@ -215,8 +215,23 @@ impl Archive {
         &self.inner.clock
     }
 
+    /// Runs that overlap a range, by start. One whose row is still on its way into the index is
+    /// known by its open segment.
     pub(super) async fn runs(&self, stream: StreamId, range: WallRange) -> Result<Vec<RunRow>> {
-        Ok(self.inner.store.runs_overlapping(stream, range, limits::RUNS).await?)
+        let open = self.inner.volumes.open_segments().of(stream);
+        let mut rows =
+            self.inner.store.runs_overlapping(stream, range.clone(), limits::RUNS).await?;
+        for segment in open {
+            let (opened, progress) = (&segment.opened, segment.progress());
+            let outside = opened.start >= range.end
+                || progress.fragments == 0
+                || (progress.finished && progress.end <= range.start);
+            if !outside && rows.iter().all(|row| row.id != opened.run) {
+                let (id, epoch, start) = (opened.run, opened.epoch, opened.start);
+                rows.push(RunRow { id, stream, epoch, start, end: None });
+            }
+        }
+        Ok(rows)
     }
 
     /// The key frame a clip begins with when it is asked from `from` on, how many pieces before it

@@ -5,9 +5,9 @@ use super::*;
 /// 12 s in segments of 4 s, pictures 0 to 119, sounds 0 to 187.
 async fn twelve_seconds() -> Bench {
     let mut bench = Bench::new().await;
-    bench.record(4.0);
+    bench.record(4.0).await;
     let mut camera = bench.camera(0.0);
-    camera.film(12.0);
+    bench.film(&mut camera, 12.0).await;
     bench.took(&mut camera);
     camera.publisher.end(GapReason::Disconnected);
     bench.stop().await;
@@ -115,10 +115,10 @@ async fn a_paused_reader_goes_on_at_the_very_unit() {
 #[tokio::test]
 async fn pictures_decoded_in_another_order_come_as_sent() {
     let mut bench = Bench::new().await;
-    bench.record(4.0);
+    bench.record(4.0).await;
     let mut camera = bench.camera_with(0.0, 0, Arc::from([large(), sound()]));
     camera.reorder = true;
-    camera.film(9.0);
+    bench.film(&mut camera, 9.0).await;
     bench.took(&mut camera);
     camera.publisher.end(GapReason::Disconnected);
     bench.stop().await;
@@ -133,10 +133,10 @@ async fn pictures_decoded_in_another_order_come_as_sent() {
 /// Two runs: 0 to 6 s, and 26 to 32 s.
 async fn with_gap() -> Bench {
     let mut bench = Bench::new().await;
-    bench.record(4.0);
+    bench.record(4.0).await;
     for start in [0.0, 26.0] {
         let mut camera = bench.camera(start);
-        camera.film(6.0);
+        bench.film(&mut camera, 6.0).await;
         bench.took(&mut camera);
         bench.clock.set(after(start + 6.0));
         camera.publisher.end(GapReason::Disconnected);
@@ -149,8 +149,7 @@ async fn with_gap() -> Bench {
 async fn a_gap_takes_no_recorded_time_and_is_flagged_once_a_track() {
     let bench = with_gap().await;
     let clip = bench.clip(None, None).await;
-    let gap = seconds(26.0) - (clip.npt_to_wall(clip.duration()) - clip.start()) + clip.duration();
-    let _ = gap;
+    assert!(clip.duration() < seconds(12.2), "{:?}", clip.duration());
     let mut reader = bench.archive.reader(Arc::clone(&clip));
     let played = rest_of(&mut reader).await;
     bench.assert_as_sent(&played);
@@ -279,15 +278,15 @@ async fn a_file_without_a_tail_is_read_by_its_fragments() {
 async fn footage_that_cannot_be_read_is_passed_over_to_the_next_key_frame() {
     let bench = twelve_seconds().await;
     let mut reader = bench.archive.reader(bench.clip(None, None).await);
-    // The tables of the second segment are known; then half of its file is lost.
+    // The tables of the second segment are known; then the end of its file is lost.
     reader.seek(Target::Npt(seconds(5.0)), Direction::Forward).await.unwrap();
     let segments = bench.segments().await;
     let file = std::fs::File::options().write(true).open(bench.file(&segments[1])).unwrap();
-    file.set_len(segments[1].bytes / 2).unwrap();
+    file.set_len(segments[1].bytes * 5 / 8).unwrap();
     let played = rest_of(&mut reader).await;
     bench.assert_as_sent(&played);
     let pictures = numbers(&played, VIDEO);
-    assert_eq!(pictures.first(), Some(&50));
+    assert!(pictures.starts_with(&(50..60).collect::<Vec<_>>()), "{pictures:?}");
     assert!(pictures.ends_with(&(80..120).collect::<Vec<_>>()), "{pictures:?}");
     let flagged: Vec<_> = played
         .iter()
@@ -300,15 +299,15 @@ async fn footage_that_cannot_be_read_is_passed_over_to_the_next_key_frame() {
 #[tokio::test]
 async fn another_resolution_goes_on_and_another_codec_ends_the_clip() {
     let mut bench = Bench::new().await;
-    bench.record(60.0);
+    bench.record(60.0).await;
     let mut camera = bench.camera(0.0);
-    camera.film(3.0);
+    bench.film(&mut camera, 3.0).await;
     camera.publisher.set_tracks(Arc::from([large(), sound()]));
     camera.film(6.0);
     bench.took(&mut camera);
     camera.publisher.end(GapReason::Reconfigured);
     let mut camera = bench.camera_with(10.0, 0, Arc::from([small(), telephone()]));
-    camera.film(4.0);
+    bench.film(&mut camera, 4.0).await;
     bench.took(&mut camera);
     camera.publisher.end(GapReason::Reconfigured);
     bench.stop().await;
@@ -333,11 +332,11 @@ async fn another_resolution_goes_on_and_another_codec_ends_the_clip() {
 #[tokio::test]
 async fn where_the_clock_was_set_back_the_newest_footage_is_played() {
     let mut bench = Bench::new().await;
-    bench.record(60.0);
+    bench.record(60.0).await;
     for (start, epoch) in [(0.0, 0), (4.0, 1)] {
         let tracks = Arc::from([small(), sound()]);
         let mut camera = bench.camera_with(start, epoch, tracks);
-        camera.film(if epoch == 0 { 10.0 } else { 3.0 });
+        bench.film(&mut camera, if epoch == 0 { 10.0 } else { 3.0 }).await;
         bench.took(&mut camera);
         camera.publisher.end(GapReason::ClockJump);
         bench.on_disk(if epoch == 0 { 9.5 } else { 6.5 }).await;
@@ -351,7 +350,7 @@ async fn where_the_clock_was_set_back_the_newest_footage_is_played() {
         .map(|p| (p.run.epoch, p.unit.number))
         .collect();
     // 0 to 4 s of the older, all of the newer, and the older again from its next key frame.
-    let want: Vec<_> =
-        (0..40).map(|n| (0, n)).chain((0..30).map(|n| (1, n))).chain((70..100).map(|n| (0, n)));
-    assert_eq!(pictures, want.collect::<Vec<_>>());
+    let older = |numbers: std::ops::Range<u64>| numbers.map(|n| (0, n));
+    let want: Vec<_> = older(0..40).chain((0..30).map(|n| (1, n))).chain(older(70..100)).collect();
+    assert_eq!(pictures, want);
 }

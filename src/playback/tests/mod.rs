@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     clock::Clock,
     disk::{Settings as DiskSettings, VolumeSettings, Volumes},
-    hub::{ClockSource, Hub, Limits, Publisher, Run},
+    hub::{self, ClockSource, Hub, Limits, Publisher, Run},
     id::{CameraId, Role, RunId, StreamId},
     model::{self, Camera as CameraRow, CameraStream, RecordMode, RetentionLimits, Transport},
     proto::{
@@ -168,8 +168,8 @@ impl Bench {
         }
     }
 
-    /// Records into segments of `length`.
-    fn record(&mut self, length: f64) {
+    /// Records into segments of `length`; returns when the recorder listens.
+    async fn record(&mut self, length: f64) {
         self.stop = Stop::child_of(&CancellationToken::new());
         let target = RecordTarget {
             camera: self.camera,
@@ -187,6 +187,12 @@ impl Bench {
             self.clock.clone(),
         );
         self.recorders.spawn(recorder.run(self.stop.clone()));
+        // As if it had recorded before: the hub keeps all that is not on disk, however fast it comes.
+        self.hub.channel(self.stream).mark_readable(hub::Position(0));
+        // The first thing it does after it has subscribed.
+        while self.store.open_gap_of(self.stream).await.unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
     }
 
     /// Stops recording: everything is closed after.
@@ -215,6 +221,13 @@ impl Bench {
         let publisher = self.hub.channel(self.stream).publish(run).unwrap();
         let sent = BTreeMap::new();
         Camera { publisher, base: after(at), pictures: 0, sounds: 0, gop: 10, reorder: false, sent }
+    }
+
+    /// Films, and waits until its first second is on disk.
+    async fn film(&self, camera: &mut Camera, until: f64) {
+        camera.film(until.min(1.5));
+        self.on_disk((camera.base - TEN).as_secs_f64() + 0.9).await;
+        camera.film(until);
     }
 
     /// Waits until footage up to there can be read from disk.
