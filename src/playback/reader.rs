@@ -12,7 +12,11 @@
 //! [`Reader::next`] that is dropped in the middle neither loses a unit nor repeats the work; a
 //! unit is taken from its place only in the step that returns it.
 
-use std::{fmt, io, ops::Range, sync::Arc};
+use std::{
+    fmt, io,
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -97,7 +101,8 @@ pub struct Reader {
     need_key: bool,
     pub(super) stage: Stage,
     pub(super) live: Option<Subscription>,
-    pending: Option<BoxFuture<'static, Done>>,
+    /// In a mutex only to make a reader `Sync`, which a future need not be; it is never locked.
+    pending: Mutex<Option<BoxFuture<'static, Done>>>,
     buffers: Buffers,
     /// End of the last picture or sound delivered.
     pub(super) reached: WallTime,
@@ -228,7 +233,7 @@ impl Reader {
             need_key: false,
             stage: Stage::Find(Place::at(wall)),
             live: None,
-            pending: None,
+            pending: Mutex::new(None),
             buffers: Buffers::default(),
             reached: wall,
             npt: clip.map.wall_to_npt(wall),
@@ -285,7 +290,7 @@ impl Reader {
     /// unit, by then from disk. Without it a reader parked at the live edge is right too, once it
     /// lags.
     pub fn rest(&mut self) {
-        self.pending = None;
+        self.pending = Mutex::new(None);
         self.buffers.clear();
         match self.stage {
             Stage::Disk(_) | Stage::Live => self.back_to_disk(),
@@ -445,9 +450,10 @@ impl Reader {
 impl Reader {
     /// Waits for what is under way, or for what `start` begins. Cancel-safe.
     async fn wait(
-        pending: &mut Option<BoxFuture<'static, Done>>,
+        pending: &mut Mutex<Option<BoxFuture<'static, Done>>>,
         start: impl FnOnce() -> BoxFuture<'static, Done>,
     ) -> Done {
+        let pending = pending.get_mut().unwrap_or_else(PoisonError::into_inner);
         let done = pending.get_or_insert_with(start).await;
         *pending = None;
         done
