@@ -1,6 +1,9 @@
 //! Going through the files of a clip, from segment to segment and stretch to stretch.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use futures_util::future::BoxFuture;
 
@@ -81,9 +84,10 @@ impl Cursor {
 impl Reader {
     /// Waits for what is under way, or for what `start` begins. Cancel-safe.
     async fn wait(
-        pending: &mut Option<BoxFuture<'static, Done>>,
+        pending: &mut Mutex<Option<BoxFuture<'static, Done>>>,
         start: impl FnOnce() -> BoxFuture<'static, Done>,
     ) -> Done {
+        let pending = pending.get_mut().unwrap_or_else(PoisonError::into_inner);
         let done = pending.get_or_insert_with(start).await;
         *pending = None;
         done

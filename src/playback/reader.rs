@@ -12,7 +12,11 @@
 //! [`Reader::next`] that is dropped in the middle neither loses a unit nor repeats the work; a
 //! unit is taken from its place only in the step that returns it.
 
-use std::{fmt, io, ops::Range, sync::Arc};
+use std::{
+    fmt, io,
+    ops::Range,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -88,7 +92,8 @@ pub struct Reader {
     need_key: bool,
     pub(super) stage: Stage,
     pub(super) live: Option<Subscription>,
-    pub(super) pending: Option<BoxFuture<'static, Done>>,
+    /// In a mutex only to make a reader `Sync`, which a future need not be; it is never locked.
+    pub(super) pending: Mutex<Option<BoxFuture<'static, Done>>>,
     pub(super) buffers: Buffers,
     /// End of the last picture or sound delivered.
     pub(super) reached: WallTime,
@@ -166,7 +171,7 @@ impl Reader {
             need_key: false,
             stage: Stage::Find(Place::at(wall)),
             live: None,
-            pending: None,
+            pending: Mutex::new(None),
             buffers: Buffers::default(),
             reached: wall,
             npt: clip.map.wall_to_npt(wall),
@@ -223,7 +228,7 @@ impl Reader {
     /// unit, by then from disk. Without it a reader parked at the live edge is right too, once it
     /// lags.
     pub fn rest(&mut self) {
-        self.pending = None;
+        self.pending = Mutex::new(None);
         self.buffers.clear();
         match self.stage {
             Stage::Disk(_) | Stage::Live => self.back_to_disk(),

@@ -273,7 +273,7 @@ pub struct Connection<R> {
     waiting: VecDeque<Request>,
     asking: Option<(Asking, Request)>,
     outputs: VecDeque<Output<R>>,
-    /// Of the last request, or the connection's start.
+    /// Of the last request, the end of a session, or the connection's start.
     heard: Instant,
     connected: bool,
     closing: bool,
@@ -355,7 +355,8 @@ impl<R: Clone> Connection<R> {
     }
 
     /// The session can play no more (its stream is gone, or its client takes nothing).
-    pub fn handle_failed(&mut self, session: &SessionId) {
+    pub fn handle_failed(&mut self, now: Instant, session: &SessionId) {
+        self.heard = now;
         self.end(session);
     }
 
@@ -384,6 +385,8 @@ impl<R: Clone> Connection<R> {
             .map(|s| s.id.clone())
             .collect();
         for id in silent {
+            // Its client may still come back on this connection and set up another.
+            self.heard = now;
             self.end(&id);
         }
         if self.idle_deadline().is_some_and(|deadline| deadline <= now) {
@@ -434,10 +437,8 @@ impl<R: Clone> Connection<R> {
     }
 
     fn idle_deadline(&self) -> Option<Instant> {
-        let idle = self.connected
-            && !self.closing
-            && self.sessions.is_empty()
-            && self.asking.is_none();
+        let idle =
+            self.connected && !self.closing && self.sessions.is_empty() && self.asking.is_none();
         idle.then(|| self.heard + limits::IDLE)
     }
 
@@ -470,7 +471,8 @@ impl<R: Clone> Connection<R> {
 
     /// With words for people beside the code.
     fn refuse_saying(&mut self, request: &Request, status: Status, text: &str) {
-        let response = request.reply(status).content("text/plain;charset=utf-8", format!("{text}\r\n"));
+        let response =
+            request.reply(status).content("text/plain;charset=utf-8", format!("{text}\r\n"));
         self.reply(request, response);
     }
 

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::{
-    Asking, Carrier, Connection, Credentials, Output, Place, PlaceError, Question, carriage, limits,
+    Asking, Carrier, Connection, Credentials, Output, Place, PlaceError, Question, carriage,
+    limits,
     range::{self, RangeError},
     session::{SessionId, State},
 };
@@ -110,9 +111,9 @@ impl<R: Clone> Connection<R> {
 
     fn set_up(&mut self, request: Request, session: Option<SessionId>) {
         let Some(place) = self.place(&request) else { return };
-        let offers = match request.headers.get("Transport").map(Transport::parse_list) {
-            Some(Ok(offers)) => offers,
-            Some(Err(_)) | None => return self.refuse(&request, Status::BAD_REQUEST),
+        let offers = request.headers.get("Transport").map(Transport::parse_list);
+        let Some(Ok(offers)) = offers else {
+            return self.refuse(&request, Status::BAD_REQUEST);
         };
         // Channels of the track itself are free again when it is set up anew.
         let own = session.as_ref().zip(place.track).and_then(|(id, track)| {
@@ -151,9 +152,9 @@ impl<R: Clone> Connection<R> {
         let question = Question::SetUp {
             who: credentials(&request),
             place: place.clone(),
-            session: session.as_ref().and_then(|id| {
-                self.sessions.get(id).map(|s| (s.id.clone(), s.resource.clone()))
-            }),
+            session: session
+                .as_ref()
+                .and_then(|id| self.sessions.get(id).map(|s| (s.id.clone(), s.resource.clone()))),
             carrier,
         };
         self.ask(Asking::SetUp { place, session, carrier }, request, question);
@@ -167,9 +168,8 @@ impl<R: Clone> Connection<R> {
             Err(RangeError::Unit) => return self.refuse(&request, Status::NOT_IMPLEMENTED),
             Err(RangeError::Backwards) => return self.refuse(&request, Status::INVALID_RANGE),
         };
-        let well_formed = |name| {
-            request.headers.get(name).is_none_or(|value| headers::factor(value).is_ok())
-        };
+        let well_formed =
+            |name| request.headers.get(name).is_none_or(|value| headers::factor(value).is_ok());
         if !well_formed("Scale") || !well_formed("Speed") {
             return self.refuse(&request, Status::BAD_REQUEST);
         }
@@ -189,10 +189,11 @@ impl<R: Clone> Connection<R> {
             for (index, setup) in tracks.iter_mut() {
                 setup.plays = track.is_none_or(|t| t == *index);
             }
-        } else if let Some(setup) = track.and_then(|t| tracks.get_mut(&t)) {
-            if !std::mem::replace(&mut setup.plays, true) && playing == Some(header.clone()) {
-                wish.start = None;
-            }
+        } else if let Some(setup) = track.and_then(|t| tracks.get_mut(&t))
+            && !std::mem::replace(&mut setup.plays, true)
+            && playing == Some(header.clone())
+        {
+            wish.start = None;
         }
         let tracks = tracks.iter().filter(|(_, s)| s.plays).map(|(index, _)| *index).collect();
         self.plays += 1;
@@ -279,4 +280,3 @@ fn credentials(request: &Request) -> Credentials {
         authorization: request.headers.get("Authorization").map(str::to_owned),
     }
 }
-
