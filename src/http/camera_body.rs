@@ -39,7 +39,10 @@ const ROLE: [(&str, Role); 2] = [("main", Role::Main), ("sub", Role::Sub)];
 /// A camera to add: either `url` or `streams`.
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(as = CameraCreate)]
-#[expect(dead_code, reason = "describes the body for OpenAPI; read by `Fields`, to name every mistake")]
+#[expect(
+    dead_code,
+    reason = "describes the body for OpenAPI; read by `Fields`, to name every mistake"
+)]
 pub(super) struct CameraCreate {
     /// What the camera is called in paths and addresses; never changes.
     #[schema(pattern = "^[a-z0-9-]{1,63}$", example = "front-door")]
@@ -71,7 +74,10 @@ pub(super) struct CameraCreate {
 /// A merge patch (RFC 7396): what is not mentioned stays, `null` takes away.
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(as = CameraPatch)]
-#[expect(dead_code, reason = "describes the body for OpenAPI; read by `Fields`, to name every mistake")]
+#[expect(
+    dead_code,
+    reason = "describes the body for OpenAPI; read by `Fields`, to name every mistake"
+)]
 pub(super) struct CameraPatch {
     /// What people see.
     name: Option<String>,
@@ -97,7 +103,10 @@ pub(super) struct CameraPatch {
 /// A stream to pull.
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(as = StreamCreate)]
-#[expect(dead_code, reason = "describes the body for OpenAPI; read by `Fields`, to name every mistake")]
+#[expect(
+    dead_code,
+    reason = "describes the body for OpenAPI; read by `Fields`, to name every mistake"
+)]
 pub(super) struct StreamBody {
     role: RoleName,
     url: String,
@@ -282,12 +291,8 @@ pub(super) fn patch(
     }
     merge(&mut document, patch);
     let read = Document::read(document, &camera.streams, volumes, &mut mistakes);
-    let (username, password) = logins.settle(
-        camera.username.clone(),
-        camera.password.clone(),
-        &read,
-        &mut mistakes,
-    );
+    let (username, password) =
+        logins.settle(camera.username.clone(), camera.password.clone(), &read, &mut mistakes);
     mistakes.check()?;
     let old = |role| camera.streams.iter().find(|s| s.role == role);
     Ok(Camera {
@@ -300,7 +305,14 @@ pub(super) fn patch(
         record: read.record,
         retention: read.retention,
         volume: read.volume,
-        streams: read.streams.into_iter().map(|s| { let old = old(s.role); s.into_stream(old, now, clock) }).collect(),
+        streams: read
+            .streams
+            .into_iter()
+            .map(|s| {
+                let old = old(s.role);
+                s.into_stream(old, now, clock)
+            })
+            .collect(),
         created: camera.created,
         updated: now,
     })
@@ -377,7 +389,8 @@ impl Logins {
                 Change::Set(s)
             }
             Some(_) => {
-                mistakes.add(name, format!("must be a text of 1 to {MAX_LOGIN} printable characters"));
+                mistakes
+                    .add(name, format!("must be a text of 1 to {MAX_LOGIN} printable characters"));
                 Change::Keep
             }
         };

@@ -24,9 +24,7 @@ use super::{
 use crate::{access::Action, id::Slug, model::Camera, store::StoreError};
 
 pub(super) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(list, create))
-        .routes(routes!(read, change, delete))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(read, change, delete))
 }
 
 /// A page of cameras.

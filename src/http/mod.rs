@@ -201,7 +201,8 @@ pub fn router(parts: Parts) -> Router {
         .fallback(inside_fallback)
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(middleware::from_fn_with_state(api.clone(), auth::require_login));
-    let all = Router::new().merge(health::router()).fallback_service(inside.with_state(api.clone()));
+    let all =
+        Router::new().merge(health::router()).fallback_service(inside.with_state(api.clone()));
     let all = all.with_state(api.clone());
     let all = if base.is_empty() { all } else { under(&base, all) };
     layers::wrap(all, api)

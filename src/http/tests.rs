@@ -200,8 +200,7 @@ fn bare(method: Method, path: &str) -> axum::http::request::Builder {
 }
 
 fn request(method: Method, path: &str, body: Option<Value>) -> Request<Body> {
-    let builder =
-        bare(method, path).header(header::AUTHORIZATION, basic("admin", PASSWORD));
+    let builder = bare(method, path).header(header::AUTHORIZATION, basic("admin", PASSWORD));
     match body {
         Some(body) => builder
             .header(header::CONTENT_TYPE, "application/json")
@@ -261,9 +260,20 @@ async fn every_bad_field_is_named_in_one_answer() {
     assert_eq!(
         fields,
         [
-            "enabled", "name", "nmae", "password", "record", "retention.max_age_seconds",
-            "retention.max_bites", "slug", "streams[0].transport", "streams[0].url",
-            "streams[1].audio", "streams[1].role", "streams[1].url", "volume",
+            "enabled",
+            "name",
+            "nmae",
+            "password",
+            "record",
+            "retention.max_age_seconds",
+            "retention.max_bites",
+            "slug",
+            "streams[0].transport",
+            "streams[0].url",
+            "streams[1].audio",
+            "streams[1].role",
+            "streams[1].url",
+            "volume",
         ]
     );
     assert!(recorder.store.cameras().await.unwrap().is_empty());
@@ -294,7 +304,10 @@ async fn a_camera_needs_a_main_stream_and_one_login() {
         (json!({ "slug": "a" }), "url"),
         (json!({ "slug": "a", "streams": [] }), "streams"),
         (json!({ "slug": "a", "streams": [{ "role": "sub", "url": "rtsp://cam/" }] }), "streams"),
-        (json!({ "slug": "a", "url": "rtsp://c/", "streams": [{ "role": "main", "url": "rtsp://c/" }] }), "url"),
+        (
+            json!({ "slug": "a", "url": "rtsp://c/", "streams": [{ "role": "main", "url": "rtsp://c/" }] }),
+            "url",
+        ),
         (json!({ "slug": "a", "url": "rtsp://u:p@c/", "username": "other" }), "username"),
         (json!({ "slug": "a", "url": "rtsp://c/", "password": "p" }), "username"),
         (json!({ "slug": "probe", "url": "rtsp://c/" }), "slug"),
@@ -304,7 +317,11 @@ async fn a_camera_needs_a_main_stream_and_one_login() {
             "streams",
         ),
     ] {
-        assert_eq!(recorder.post("/api/v1/cameras", body.clone()).await.problem(422), [field], "{body}");
+        assert_eq!(
+            recorder.post("/api/v1/cameras", body.clone()).await.problem(422),
+            [field],
+            "{body}"
+        );
     }
 }
 
@@ -315,7 +332,12 @@ async fn a_patch_changes_what_it_names_and_keeps_the_rest() {
     let before = recorder.stored("door").await;
     recorder.clock.advance(WallSpan::from_secs(5));
 
-    let changed = recorder.patch("/api/v1/cameras/door", json!({ "name": "Front door", "retention": { "max_age_seconds": 60 } })).await;
+    let changed = recorder
+        .patch(
+            "/api/v1/cameras/door",
+            json!({ "name": "Front door", "retention": { "max_age_seconds": 60 } }),
+        )
+        .await;
     assert_eq!(changed.status, StatusCode::OK, "{}", changed.text);
     let after = recorder.stored("door").await;
     assert_eq!(after.name, "Front door");
@@ -325,7 +347,11 @@ async fn a_patch_changes_what_it_names_and_keeps_the_rest() {
 
     recorder.patch("/api/v1/cameras/door", json!({ "retention": { "max_bytes": 9 } })).await;
     let merged = recorder.stored("door").await.retention;
-    assert_eq!((merged.max_age_seconds, merged.max_bytes), (Some(60), Some(9)), "merged, not replaced");
+    assert_eq!(
+        (merged.max_age_seconds, merged.max_bytes),
+        (Some(60), Some(9)),
+        "merged, not replaced"
+    );
     recorder.patch("/api/v1/cameras/door", json!({ "retention": null, "name": null })).await;
     let cleared = recorder.stored("door").await;
     assert_eq!((cleared.retention.max_age_seconds, cleared.name.as_str()), (None, "door"));
@@ -402,7 +428,8 @@ async fn a_deleted_camera_is_stopped_first_and_its_files_go_only_when_asked() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, b"mp4").unwrap();
 
-        let deleted = recorder.ask(Method::DELETE, &format!("/api/v1/cameras/{slug}{query}"), None).await;
+        let deleted =
+            recorder.ask(Method::DELETE, &format!("/api/v1/cameras/{slug}{query}"), None).await;
         assert_eq!(deleted.status, StatusCode::NO_CONTENT, "{}", deleted.text);
         assert!(recorder.told.removed.lock().unwrap().contains(&camera.id));
         recorder.get(&format!("/api/v1/cameras/{slug}")).await.problem(404);
@@ -423,7 +450,12 @@ async fn cameras_are_paged_by_cursor() {
         recorder.add(slug).await;
     }
     let slugs = |v: &Value| -> Vec<String> {
-        v["items"].as_array().unwrap().iter().map(|c| c["slug"].as_str().unwrap().to_owned()).collect()
+        v["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|c| c["slug"].as_str().unwrap().to_owned())
+            .collect()
     };
     let first = recorder.get("/api/v1/cameras?limit=2").await.json();
     assert_eq!((slugs(&first), &first["next_cursor"]), (vec!["a".into(), "b".into()], &json!("b")));
@@ -447,21 +479,33 @@ async fn footage(recorder: &Recorder, camera: &Camera, start: WallTime, n: i64) 
         let id = SegmentId::generate(&recorder.clock);
         let path = format!("{}/main/{i}.mp4", camera.slug);
         let begin = start + WallSpan::from_secs(60 * i);
-        let track = TrackStart { first_number: 0, first_dts: MediaTime::ZERO, file_dts: MediaTime::ZERO };
+        let track =
+            TrackStart { first_number: 0, first_dts: MediaTime::ZERO, file_dts: MediaTime::ZERO };
         recorder
             .store
             .open_segment(NewSegment {
-                id, stream, run, epoch: 0, sequence: i as u32, start: begin,
-                volume: recorder.volume.clone(), path: path.clone(),
-                codecs: "avc1.4d401e,mp4a.40.2".to_owned(), tracks: vec![track],
+                id,
+                stream,
+                run,
+                epoch: 0,
+                sequence: i as u32,
+                start: begin,
+                volume: recorder.volume.clone(),
+                path: path.clone(),
+                codecs: "avc1.4d401e,mp4a.40.2".to_owned(),
+                tracks: vec![track],
             })
             .await
             .unwrap();
         recorder
             .store
             .close_segment(crate::model::ClosedSegment {
-                id, end: begin + WallSpan::from_secs(60), bytes: 1_000 + i as u64, damaged: 0,
-                tracks: vec![crate::model::TrackTotals::default()], keys: Vec::new(),
+                id,
+                end: begin + WallSpan::from_secs(60),
+                bytes: 1_000 + i as u64,
+                damaged: 0,
+                tracks: vec![crate::model::TrackTotals::default()],
+                keys: Vec::new(),
             })
             .await
             .unwrap();
@@ -481,7 +525,8 @@ async fn segments_are_listed_and_paged_without_one_twice_or_missing() {
     let mut cursor = String::new();
     for page in 0.. {
         assert!(page < 3, "the cursor leads in a circle");
-        let list = recorder.get(&format!("/api/v1/cameras/door/segments?limit=2{cursor}")).await.json();
+        let list =
+            recorder.get(&format!("/api/v1/cameras/door/segments?limit=2{cursor}")).await.json();
         for item in list["items"].as_array().unwrap() {
             assert_eq!((&item["state"], &item["stream"]), (&json!("closed"), &json!("main")));
             assert_eq!(item["codecs"], "avc1.4d401e,mp4a.40.2");
@@ -517,8 +562,12 @@ async fn the_timeline_shows_runs_and_gaps_with_their_reason() {
     recorder.store.open_gap(gap).await.unwrap();
     let timeline = recorder.get("/api/v1/cameras/door/timeline").await.json();
     assert_eq!(timeline["runs"], json!([{ "start": start.to_string(), "end": end.to_string() }]));
-    assert_eq!(timeline["gaps"], json!([{ "start": end.to_string(), "end": null, "reason": "disconnected" }]));
-    let bad = recorder.get("/api/v1/cameras/door/timeline?start=2026&end=2026-11-22T10:00:00Z").await;
+    assert_eq!(
+        timeline["gaps"],
+        json!([{ "start": end.to_string(), "end": null, "reason": "disconnected" }])
+    );
+    let bad =
+        recorder.get("/api/v1/cameras/door/timeline?start=2026&end=2026-11-22T10:00:00Z").await;
     assert_eq!(bad.problem(422), ["start"]);
     recorder.get("/api/v1/cameras/nobody/timeline").await.problem(404);
     recorder.get("/api/v1/cameras/No%20Slug/timeline").await.problem(404);
@@ -535,7 +584,9 @@ async fn playlists_lead_vlc_to_live_and_recorded_footage_without_credentials() {
         "#EXTM3U\n#EXTINF:-1,door\nrtsp://nvr.lan:8554/door\n\
          #EXTINF:-1,door (recording)\nrtsp://nvr.lan:8554/door/recording\n"
     );
-    let clip = recorder.get("/api/v1/cameras/door/vlc.m3u?start=2026-11-22T10:00:00Z&end=2026-11-22T11:00:00Z").await;
+    let clip = recorder
+        .get("/api/v1/cameras/door/vlc.m3u?start=2026-11-22T10:00:00Z&end=2026-11-22T11:00:00Z")
+        .await;
     assert!(clip.text.ends_with(
         "\nrtsp://nvr.lan:8554/door/recording?start=2026-11-22T10:00:00.000000Z&end=2026-11-22T11:00:00.000000Z\n"
     ), "{}", clip.text);
@@ -570,10 +621,21 @@ async fn nothing_but_health_is_open_without_a_login() {
             let path = path.replace("{slug}", "door").replace("{id}", "1");
             let answer = recorder.send(bare(method, &path).body(Body::empty()).unwrap()).await;
             answer.problem(401);
-            assert!(answer.headers[header::WWW_AUTHENTICATE].to_str().unwrap().starts_with("Basic "));
+            assert!(
+                answer.headers[header::WWW_AUTHENTICATE].to_str().unwrap().starts_with("Basic ")
+            );
         }
     }
-    for path in ["/", "/index.html", "/assets/app.js", "/api/docs", "/api/docs/", "/api/v1/openapi.json", "/api/v1/nothing", "/nothing"] {
+    for path in [
+        "/",
+        "/index.html",
+        "/assets/app.js",
+        "/api/docs",
+        "/api/docs/",
+        "/api/v1/openapi.json",
+        "/api/v1/nothing",
+        "/nothing",
+    ] {
         recorder.send(bare(Method::GET, path).body(Body::empty()).unwrap()).await.problem(401);
     }
 }
@@ -581,7 +643,13 @@ async fn nothing_but_health_is_open_without_a_login() {
 #[tokio::test]
 async fn a_wrong_password_token_or_scheme_is_refused() {
     let recorder = Recorder::new().await;
-    for sent in [basic("admin", "wrong"), basic("nobody", PASSWORD), "Bearer vdt_wrong".to_owned(), "Digest x".to_owned(), "Basic".to_owned()] {
+    for sent in [
+        basic("admin", "wrong"),
+        basic("nobody", PASSWORD),
+        "Bearer vdt_wrong".to_owned(),
+        "Digest x".to_owned(),
+        "Basic".to_owned(),
+    ] {
         let request = bare(Method::GET, "/api/v1/cameras").header(header::AUTHORIZATION, &sent);
         recorder.send(request.body(Body::empty()).unwrap()).await.problem(401);
     }
@@ -590,7 +658,9 @@ async fn a_wrong_password_token_or_scheme_is_refused() {
 #[tokio::test]
 async fn a_token_is_shown_once_works_and_is_revoked() {
     let recorder = Recorder::new().await;
-    let made = recorder.post("/api/v1/tokens", json!({ "name": "script", "expires_in_seconds": 60 })).await;
+    let made = recorder
+        .post("/api/v1/tokens", json!({ "name": "script", "expires_in_seconds": 60 }))
+        .await;
     assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
     let made = made.json();
     let token = made["token"].as_str().unwrap().to_owned();
@@ -598,7 +668,8 @@ async fn a_token_is_shown_once_works_and_is_revoked() {
     assert!(!listed.text.contains(&token));
     assert_eq!(listed.json()["items"][0]["id"], made["id"]);
     let with_token = || async {
-        let request = bare(Method::GET, "/api/v1/cameras").header(header::AUTHORIZATION, format!("Bearer {token}"));
+        let request = bare(Method::GET, "/api/v1/cameras")
+            .header(header::AUTHORIZATION, format!("Bearer {token}"));
         recorder.send(request.body(Body::empty()).unwrap()).await
     };
     assert_eq!(with_token().await.status, StatusCode::OK);
@@ -606,13 +677,19 @@ async fn a_token_is_shown_once_works_and_is_revoked() {
     assert_eq!(recorder.ask(Method::DELETE, &path, None).await.status, StatusCode::NO_CONTENT);
     with_token().await.problem(401);
     recorder.ask(Method::DELETE, &path, None).await.problem(404);
-    assert_eq!(recorder.post("/api/v1/tokens", json!({ "nmae": "x" })).await.problem(422), ["name", "nmae"]);
+    assert_eq!(
+        recorder.post("/api/v1/tokens", json!({ "nmae": "x" })).await.problem(422),
+        ["name", "nmae"]
+    );
 }
 
 #[tokio::test]
 async fn a_token_ends_when_its_time_is_up() {
     let recorder = Recorder::new().await;
-    let made = recorder.post("/api/v1/tokens", json!({ "name": "short", "expires_in_seconds": 60 })).await.json();
+    let made = recorder
+        .post("/api/v1/tokens", json!({ "name": "short", "expires_in_seconds": 60 }))
+        .await
+        .json();
     recorder.clock.advance(WallSpan::from_secs(61));
     let sent = format!("Bearer {}", made["token"].as_str().unwrap());
     let request = bare(Method::GET, "/api/v1/cameras").header(header::AUTHORIZATION, sent);
@@ -623,9 +700,15 @@ async fn a_token_ends_when_its_time_is_up() {
 async fn a_page_of_another_site_cannot_change_anything_with_the_browsers_login() {
     let recorder = Recorder::new().await;
     recorder.add("door").await;
-    for (method, path) in [(Method::POST, "/api/v1/cameras"), (Method::PATCH, "/api/v1/cameras/door"), (Method::DELETE, "/api/v1/cameras/door"), (Method::POST, "/api/v1/tokens")] {
+    for (method, path) in [
+        (Method::POST, "/api/v1/cameras"),
+        (Method::PATCH, "/api/v1/cameras/door"),
+        (Method::DELETE, "/api/v1/cameras/door"),
+        (Method::POST, "/api/v1/tokens"),
+    ] {
         for (name, value) in [("sec-fetch-site", "cross-site"), ("origin", "http://evil.example")] {
-            let mut forged = request(method.clone(), path, Some(json!({ "slug": "x", "url": "rtsp://x/" })));
+            let mut forged =
+                request(method.clone(), path, Some(json!({ "slug": "x", "url": "rtsp://x/" })));
             forged.headers_mut().insert(name, value.parse().unwrap());
             recorder.send(forged).await.problem(403);
         }
@@ -639,7 +722,8 @@ async fn a_page_of_another_site_cannot_change_anything_with_the_browsers_login()
 #[tokio::test]
 async fn without_passwords_configured_everybody_is_let_in() {
     let recorder = Recorder::with(Mode::None, "").await;
-    let answer = recorder.send(bare(Method::GET, "/api/v1/cameras").body(Body::empty()).unwrap()).await;
+    let answer =
+        recorder.send(bare(Method::GET, "/api/v1/cameras").body(Body::empty()).unwrap()).await;
     assert_eq!(answer.status, StatusCode::OK);
 }
 
@@ -663,7 +747,10 @@ async fn metrics_are_for_loopback_and_for_who_has_the_token() {
     scrape("10.0.0.9:9", &[]).await.problem(401);
     scrape("127.0.0.1:9", &[("x-forwarded-for", "10.0.0.9")]).await.problem(401);
     scrape("10.0.0.9:9", &[("authorization", "Bearer wrong")]).await.problem(401);
-    assert_eq!(scrape("10.0.0.9:9", &[("authorization", "Bearer scrape-me")]).await.status, StatusCode::OK);
+    assert_eq!(
+        scrape("10.0.0.9:9", &[("authorization", "Bearer scrape-me")]).await.status,
+        StatusCode::OK
+    );
 }
 
 // === shapes ===
@@ -690,9 +777,17 @@ async fn the_description_lists_every_route_and_every_listed_route_is_there() {
     let listed = paths(&recorder).await;
     let names: Vec<_> = listed.iter().map(|(p, _)| p.as_str()).collect();
     for path in [
-        "/api/v1/cameras", "/api/v1/cameras/probe", "/api/v1/cameras/{slug}", "/api/v1/cameras/{slug}/segments",
-        "/api/v1/cameras/{slug}/status", "/api/v1/cameras/{slug}/timeline", "/api/v1/cameras/{slug}/vlc.m3u",
-        "/api/v1/status", "/api/v1/tokens", "/api/v1/tokens/{id}", "/api/v1/vlc.m3u",
+        "/api/v1/cameras",
+        "/api/v1/cameras/probe",
+        "/api/v1/cameras/{slug}",
+        "/api/v1/cameras/{slug}/segments",
+        "/api/v1/cameras/{slug}/status",
+        "/api/v1/cameras/{slug}/timeline",
+        "/api/v1/cameras/{slug}/vlc.m3u",
+        "/api/v1/status",
+        "/api/v1/tokens",
+        "/api/v1/tokens/{id}",
+        "/api/v1/vlc.m3u",
     ] {
         assert!(names.contains(&path), "{path} is not described");
     }
@@ -725,7 +820,8 @@ async fn every_error_is_a_problem_whoever_made_it() {
     wrong.problem(405);
     assert!(wrong.headers.contains_key(header::ALLOW));
     let raw = |kind: &str, body: String| {
-        let builder = bare(Method::POST, "/api/v1/cameras").header(header::AUTHORIZATION, basic("admin", PASSWORD));
+        let builder = bare(Method::POST, "/api/v1/cameras")
+            .header(header::AUTHORIZATION, basic("admin", PASSWORD));
         recorder.send(builder.header(header::CONTENT_TYPE, kind).body(Body::from(body)).unwrap())
     };
     raw("application/json", "{".to_owned()).await.problem(400);
@@ -760,7 +856,8 @@ async fn answers_carry_the_headers_that_keep_a_browser_safe() {
 #[tokio::test]
 async fn behind_a_prefix_everything_moves_with_it() {
     let recorder = Recorder::with(Mode::Password, "/nvr").await;
-    let made = recorder.post("/nvr/api/v1/cameras", json!({ "slug": "a", "url": "rtsp://c/" })).await;
+    let made =
+        recorder.post("/nvr/api/v1/cameras", json!({ "slug": "a", "url": "rtsp://c/" })).await;
     assert_eq!(made.headers[header::LOCATION], "/nvr/api/v1/cameras/a");
     assert_eq!(recorder.get("/nvr/healthz").await.status, StatusCode::OK);
     assert_eq!(recorder.get("/nvr/").await.status, StatusCode::OK);
@@ -771,7 +868,11 @@ async fn behind_a_prefix_everything_moves_with_it() {
 async fn a_change_is_carried_through_when_the_client_hangs_up() {
     let recorder = Recorder::new().await;
     let body = json!({ "slug": "door", "url": "rtsp://cam/" });
-    let mut answer = Box::pin(recorder.router.clone().oneshot(request(Method::POST, "/api/v1/cameras", Some(body))));
+    let mut answer = Box::pin(recorder.router.clone().oneshot(request(
+        Method::POST,
+        "/api/v1/cameras",
+        Some(body),
+    )));
     // Until the change has begun, then gone.
     while recorder.tasks.is_empty() {
         tokio::select! {

@@ -51,7 +51,8 @@ impl Clip {
             let stbl = &trak.mdia.minf.stbl;
             match stbl.stsd.codecs.first() {
                 Some(Codec::Avc1(avc1)) => {
-                    let set = |sets: &[Vec<u8>]| sets.iter().map(|s| Bytes::from(s.clone())).collect();
+                    let set =
+                        |sets: &[Vec<u8>]| sets.iter().map(|s| Bytes::from(s.clone())).collect();
                     let sps: Vec<Bytes> = set(&avc1.avcc.sequence_parameter_sets);
                     let pps = set(&avc1.avcc.picture_parameter_sets);
                     let sps = sps.into_iter().next().ok_or(ClipError("no SPS"))?;
