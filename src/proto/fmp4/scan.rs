@@ -10,7 +10,7 @@ use std::io;
 use super::{
     Fragment, FragmentRef, Header, ReadError, SampleRef, Tail,
     boxes::BoxHeader,
-    fragment::read_head,
+    fragment_read::read_head,
     header::read_header,
     limits,
     tail::{self, read_tail},
