@@ -159,8 +159,9 @@ struct Held {
 /// What is known of a track of the run, whether it is recorded at the moment or not.
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
-    /// `None` after units were passed over.
-    next_number: Option<u64>,
+    next_number: u64,
+    /// Units were passed over since: the number may be higher.
+    passed_over: bool,
     /// Decoding time of the last unit, in the run and on the wall.
     last: Option<(MediaTime, WallTime)>,
 }
@@ -182,6 +183,8 @@ struct TrackState {
     first_number: u64,
     /// A unit of it is in the file, or pending.
     begun: bool,
+    /// The header could not say where it begins: its units wait for the next segment.
+    unplaced: bool,
 }
 
 #[derive(Debug)]
@@ -306,7 +309,7 @@ impl Segmenter {
     ) {
         if self.hub_run.as_ref().is_none_or(|r| r.id != run.id) {
             self.end_run(run.previous_end);
-            let seen = run.tracks.iter().map(|_| Seen { next_number: Some(0), last: None });
+            let seen = run.tracks.iter().map(|_| Seen::default());
             let (seen, intervals) = (seen.collect(), Intervals::default());
             self.hub_run = Some(HubRun { id: run.id, seen, intervals });
         }
@@ -320,7 +323,8 @@ impl Segmenter {
             self.break_off(GapReason::PacketLoss);
         }
         let seen = Seen {
-            next_number: Some(unit.number + 1),
+            next_number: unit.number + 1,
+            passed_over: false,
             last: Some((unit.dts, decoded_at(track, &unit))),
         };
         let at = unit.track.as_usize();
@@ -355,7 +359,7 @@ impl Segmenter {
     pub fn lagged(&mut self) {
         self.break_off(GapReason::Overload);
         if let Some(run) = &mut self.hub_run {
-            run.seen.iter_mut().for_each(|s| s.next_number = None);
+            run.seen.iter_mut().for_each(|s| s.passed_over = true);
         }
     }
 
@@ -484,7 +488,9 @@ impl Segmenter {
         if opened && !track.begun {
             // The header already says where this track begins. What does not fit that waits for
             // the next segment; it takes lost units or a broken clock to get here.
-            let fits = held.unit.number == track.first_number && held.unit.dts >= track.base;
+            let fits = !track.unplaced
+                && held.unit.number == track.first_number
+                && held.unit.dts >= track.base;
             if !fits {
                 segment.cut_at_next_key = true;
                 self.dropped += 1;
@@ -560,10 +566,8 @@ impl Segment {
                     Some((dts, wall)) => dts + ticks(origin - wall),
                     None => ticks(origin - self.run.started),
                 };
-                // A number nobody has yet, when units were passed over: the track then waits for
-                // the next segment.
-                let first_number = seen.next_number.unwrap_or(u64::MAX);
-                TrackOpening { first_number, base, file_dts: MediaTime::ZERO }
+                state.unplaced = seen.passed_over;
+                TrackOpening { first_number: seen.next_number, base, file_dts: MediaTime::ZERO }
             };
             state.base = opening.base;
             state.first_number = opening.first_number;
