@@ -260,8 +260,7 @@ impl Camera {
     pub(crate) async fn wait_for(&self, method: &str, status: u16, count: usize) {
         let wanted = format!("{method} {status}");
         let mut requests = self.shared.requests.subscribe();
-        let enough =
-            requests.wait_for(|all| all.iter().filter(|r| **r == wanted).count() >= count);
+        let enough = requests.wait_for(|all| all.iter().filter(|r| **r == wanted).count() >= count);
         enough.await.unwrap();
     }
 
@@ -325,14 +324,7 @@ impl Track {
         let seconds = (now.as_secs() + 2_208_988_800) as u32;
         let fraction = ((u64::from(now.subsec_micros()) << 32) / 1_000_000) as u32;
         let mut report = vec![0x80, 200, 0, 6];
-        for word in [
-            self.ssrc,
-            seconds,
-            fraction,
-            self.ticks(elapsed),
-            self.packets,
-            self.bytes,
-        ] {
+        for word in [self.ssrc, seconds, fraction, self.ticks(elapsed), self.packets, self.bytes] {
             report.extend_from_slice(&word.to_be_bytes());
         }
         report
@@ -367,7 +359,11 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream) {
 }
 
 /// Answers requests and, between them, sends media. `None`: the client is gone.
-async fn talk(shared: Arc<Shared>, mut read: OwnedReadHalf, mut write: OwnedWriteHalf) -> Option<()> {
+async fn talk(
+    shared: Arc<Shared>,
+    mut read: OwnedReadHalf,
+    mut write: OwnedWriteHalf,
+) -> Option<()> {
     let mut session = Session::default();
     let mut buffer = Vec::new();
     let mut chunk = [0_u8; 4_096];
@@ -769,10 +765,8 @@ fn sdp(b: &Behaviour) -> String {
         if b.two_pps {
             sets.push(STANDARD.encode(PPS_1));
         }
-        sdp += &format!(
-            "a=fmtp:96 packetization-mode=1;sprop-parameter-sets={}\r\n",
-            sets.join(",")
-        );
+        sdp +=
+            &format!("a=fmtp:96 packetization-mode=1;sprop-parameter-sets={}\r\n", sets.join(","));
     }
     match b.audio {
         Some(Audio::Aac) => {
