@@ -120,7 +120,6 @@ impl PacketBatch {
             at.piece += 1;
             at.offset = beyond;
         }
-        at.offset = 0;
         true
     }
 

@@ -212,6 +212,10 @@ fn an_endless_line_fails_when_it_passes_the_limit_not_later() {
 fn headers_are_bounded_in_number_and_in_bytes() {
     let many = |n: usize| format!("PLAY * RTSP/1.0\r\nCSeq: 1\r\n{}\r\n", "a: b\r\n".repeat(n));
     assert_eq!(request(many(limits::HEADERS - 1).as_bytes()).headers.len(), limits::HEADERS);
+    // A folded line is no further field.
+    let folded = format!("PLAY * RTSP/1.0\r\n{} c\r\n\r\n", "a: b\r\n".repeat(limits::HEADERS));
+    let last = request(folded.as_bytes()).headers;
+    assert_eq!((last.len(), last.iter().last()), (limits::HEADERS, Some(("a", "b c"))));
     let over = fault(many(limits::HEADERS).as_bytes());
     assert_eq!(over, (Fault::TooManyHeaders, Some(1)));
 
