@@ -101,7 +101,8 @@ pub struct Reader {
     need_key: bool,
     pub(super) stage: Stage,
     pub(super) live: Option<Subscription>,
-    pending: Pending,
+    /// In a mutex only to make a reader `Sync`, which a future need not be; it is never locked.
+    pending: Mutex<Option<BoxFuture<'static, Done>>>,
     buffers: Buffers,
     /// End of the last picture or sound delivered.
     pub(super) reached: WallTime,
@@ -199,10 +200,6 @@ impl Cursor {
     }
 }
 
-/// A future that is `Send` only; nobody locks the mutex, it is there to make the reader `Sync`, so
-/// that futures which borrow one can be spawned.
-type Pending = Option<Mutex<BoxFuture<'static, Done>>>;
-
 /// What `pending` brings.
 enum Done {
     Found(Result<Option<Segment>>),
@@ -236,7 +233,7 @@ impl Reader {
             need_key: false,
             stage: Stage::Find(Place::at(wall)),
             live: None,
-            pending: None,
+            pending: Mutex::new(None),
             buffers: Buffers::default(),
             reached: wall,
             npt: clip.map.wall_to_npt(wall),
@@ -293,7 +290,7 @@ impl Reader {
     /// unit, by then from disk. Without it a reader parked at the live edge is right too, once it
     /// lags.
     pub fn rest(&mut self) {
-        self.pending = None;
+        self.pending = Mutex::new(None);
         self.buffers.clear();
         match self.stage {
             Stage::Disk(_) | Stage::Live => self.back_to_disk(),
@@ -453,11 +450,11 @@ impl Reader {
 impl Reader {
     /// Waits for what is under way, or for what `start` begins. Cancel-safe.
     async fn wait(
-        pending: &mut Pending,
+        pending: &mut Mutex<Option<BoxFuture<'static, Done>>>,
         start: impl FnOnce() -> BoxFuture<'static, Done>,
     ) -> Done {
-        let started = pending.get_or_insert_with(|| Mutex::new(start()));
-        let done = started.get_mut().unwrap_or_else(PoisonError::into_inner).await;
+        let pending = pending.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let done = pending.get_or_insert_with(start).await;
         *pending = None;
         done
     }

@@ -133,8 +133,7 @@ impl Driver {
             udp: shared.ports.is_some(),
         };
         let gate = Arc::new(Gate::new(shared.parts.access.clone(), peer));
-        let asker =
-            Asker { shared: Arc::clone(&shared), gate, local, peer, queue: queue.clone() };
+        let asker = Asker { shared: Arc::clone(&shared), gate, local, peer, queue: queue.clone() };
         Ok(Self {
             shared,
             asker,
@@ -301,9 +300,9 @@ impl Driver {
                     Answer::Paused
                 })
             }
-            Question::Adopt { who, session } => Box::pin(async move {
-                Answer::Adopted(Box::new(asker.adopt(who, session).await))
-            }),
+            Question::Adopt { who, session } => {
+                Box::pin(async move { Answer::Adopted(Box::new(asker.adopt(who, session).await)) })
+            }
         });
     }
 

@@ -46,7 +46,11 @@ pub(super) struct Item {
 /// Where units come from.
 #[derive(Debug)]
 pub(super) enum Feed {
-    Live { units: Subscription, run: Option<RunId>, counters: Arc<Counters> },
+    Live {
+        units: Subscription,
+        run: Option<RunId>,
+        counters: Arc<Counters>,
+    },
     Recorded(Box<Reader>),
     #[cfg(test)]
     Scripted(super::tests::script::Reader),
@@ -102,9 +106,7 @@ impl Feed {
     pub(super) async fn seek(&mut self, target: Target) -> Result<bool, PlaybackError> {
         match self {
             Self::Live { .. } => Ok(true),
-            Self::Recorded(reader) => {
-                Ok(reader.seek(target, Direction::Forward).await?.is_some())
-            }
+            Self::Recorded(reader) => Ok(reader.seek(target, Direction::Forward).await?.is_some()),
             #[cfg(test)]
             Self::Scripted(reader) => Ok(reader.seek(target)),
         }

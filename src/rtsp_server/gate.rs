@@ -49,14 +49,14 @@ impl Gate {
             .digest_secret(&digest.username, self.peer)
             .await
             .map_err(|denied| self.refuse(&denied))?;
-        let ha1 =
-            Ha1 { md5: secret.md5_ha1.expose(), sha256: secret.sha256_ha1.expose() };
+        let ha1 = Ha1 { md5: secret.md5_ha1.expose(), sha256: secret.sha256_ha1.expose() };
         let now = Instant::now().into_std();
-        let verdict = self
-            .nonces
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .verify(now, &digest, who.method.as_str(), ha1);
+        let verdict = self.nonces.lock().unwrap_or_else(PoisonError::into_inner).verify(
+            now,
+            &digest,
+            who.method.as_str(),
+            ha1,
+        );
         let matched = match verdict {
             Verdict::Stale => return Err(self.challenge(true)),
             Verdict::Granted => true,

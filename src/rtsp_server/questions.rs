@@ -220,12 +220,14 @@ impl Asker {
             return Err(Refusal::NotFound("nothing is recorded here".into()));
         };
         let clip = match which {
-            Err(asked) => archive.clip(stream.stream, asked).await.map(|clip| {
-                clip.ok_or_else(|| Refusal::NotFound(no_footage(&stream, asked)))
-            }),
-            Ok(token) => archive.clip_from_token(stream.stream, token).await.map(|clip| {
-                clip.map_err(|_| Refusal::NotFound("there is no such clip".into()))
-            }),
+            Err(asked) => archive
+                .clip(stream.stream, asked)
+                .await
+                .map(|clip| clip.ok_or_else(|| Refusal::NotFound(no_footage(&stream, asked)))),
+            Ok(token) => archive
+                .clip_from_token(stream.stream, token)
+                .await
+                .map(|clip| clip.map_err(|_| Refusal::NotFound("there is no such clip".into()))),
         };
         let clip = clip.map_err(|error| {
             warn!(camera.slug = %stream.camera, %error, "look up footage");

@@ -40,7 +40,10 @@ pub(super) mod limits {
 
 #[derive(Debug)]
 enum Chunk {
-    Answer(Bytes, #[expect(dead_code, reason = "gives its room back when dropped")] OwnedSemaphorePermit),
+    Answer(
+        Bytes,
+        #[expect(dead_code, reason = "gives its room back when dropped")] OwnedSemaphorePermit,
+    ),
     Packets(PacketBatch, Room),
     /// RTCP, framed.
     Report(Bytes),

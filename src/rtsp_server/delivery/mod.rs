@@ -49,9 +49,9 @@ use crate::{
     },
 };
 
-pub(super) use track::{Identity, Sink};
 use timeline::{Anchor, decoded_at, playing};
 use track::TrackOut;
+pub(super) use track::{Identity, Sink};
 
 pub(super) mod limits {
     use std::time::Duration;
@@ -457,6 +457,7 @@ impl Delivery {
 
     /// Sends the oldest unit ahead. It is taken off only when there is room for it.
     async fn send_first(&mut self) -> Result<(), Over> {
+        let live = self.seed.resource.kind.is_live();
         let Some(item) = self.ahead.front() else { return Ok(()) };
         let index = item.unit.track;
         let Some(out) = self.tracks.get(&index) else {
@@ -465,7 +466,7 @@ impl Delivery {
         };
         let room = match &out.sink {
             Sink::Udp(_) => None,
-            Sink::Interleaved { queue, .. } => Some(self.room(queue, item.unit.len()).await?),
+            Sink::Interleaved { queue, .. } => Some(room(queue, item.unit.len(), live).await?),
         };
         let Some(item) = self.ahead.pop_front() else { return Ok(()) };
         self.notice(&item)?;
@@ -498,27 +499,6 @@ impl Delivery {
             }
         }
         Ok(())
-    }
-
-    /// Room at the connection. Live gives up on a player that takes nothing.
-    async fn room(&self, queue: &writer::Queue, bytes: usize) -> Result<writer::Room, Over> {
-        let room = queue.room(bytes);
-        if !self.seed.resource.kind.is_live() {
-            return room.await.map_err(|writer::Gone| Over::Gone);
-        }
-        tokio::pin!(room);
-        let waiting = Instant::now();
-        loop {
-            let patience = queue.progress().max(waiting) + limits::STALLED;
-            tokio::select! {
-                room = &mut room => return room.map_err(|writer::Gone| Over::Gone),
-                () = sleep_until(patience) => {
-                    if queue.progress().max(waiting) + limits::STALLED <= Instant::now() {
-                        return Err(Over::Stalled);
-                    }
-                }
-            }
-        }
     }
 
     /// Looks whether the unit still is what was described, and breaks RTP lines at gaps.
@@ -611,6 +591,27 @@ impl Delivery {
                 self.say_goodbye();
                 self.state = State::Idle;
                 self.seed.home.tell(Event::Failed { session }).await;
+            }
+        }
+    }
+}
+
+/// Room at the connection. Live gives up on a player that takes nothing.
+async fn room(queue: &writer::Queue, bytes: usize, live: bool) -> Result<writer::Room, Over> {
+    let room = queue.room(bytes);
+    if !live {
+        return room.await.map_err(|writer::Gone| Over::Gone);
+    }
+    tokio::pin!(room);
+    let waiting = Instant::now();
+    loop {
+        let patience = queue.progress().max(waiting) + limits::STALLED;
+        tokio::select! {
+            room = &mut room => return room.map_err(|writer::Gone| Over::Gone),
+            () = sleep_until(patience) => {
+                if queue.progress().max(waiting) + limits::STALLED <= Instant::now() {
+                    return Err(Over::Stalled);
+                }
             }
         }
     }

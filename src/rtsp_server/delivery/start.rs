@@ -175,11 +175,7 @@ impl Delivery {
         Started { extent: self.extent(wish, first), tracks }
     }
 
-    fn extent(
-        &self,
-        wish: &Wish,
-        first: Option<(WallSpan, WallTime)>,
-    ) -> Extent {
+    fn extent(&self, wish: &Wish, first: Option<(WallSpan, WallTime)>) -> Extent {
         let kind = &self.seed.resource.kind;
         let (Some((npt, wall)), Some(full)) = (first, kind.end()) else {
             return Extent::Live { now: self.seed.clock.now() };

@@ -434,10 +434,8 @@ impl<R: Clone> Connection<R> {
     }
 
     fn idle_deadline(&self) -> Option<Instant> {
-        let idle = self.connected
-            && !self.closing
-            && self.sessions.is_empty()
-            && self.asking.is_none();
+        let idle =
+            self.connected && !self.closing && self.sessions.is_empty() && self.asking.is_none();
         idle.then(|| self.heard + limits::IDLE)
     }
 
@@ -470,7 +468,8 @@ impl<R: Clone> Connection<R> {
 
     /// With words for people beside the code.
     fn refuse_saying(&mut self, request: &Request, status: Status, text: &str) {
-        let response = request.reply(status).content("text/plain;charset=utf-8", format!("{text}\r\n"));
+        let response =
+            request.reply(status).content("text/plain;charset=utf-8", format!("{text}\r\n"));
         self.reply(request, response);
     }
 

@@ -328,12 +328,18 @@ mod tests {
         for unknown in ["rtsp://h", "rtsp://h/", "rtsp://h/a/b/c", "rtsp://h/a/b/c/recording"] {
             assert_eq!(Place::parse(unknown), Err(PlaceError::Unknown), "{unknown}");
         }
-        for bad in ["*", "", "http://h/a", "rtsp:///a", "rtsp://h/%zz", "rtsp://h/%0a", "rtsp://h/%ff"] {
+        for bad in
+            ["*", "", "http://h/a", "rtsp:///a", "rtsp://h/%zz", "rtsp://h/%0a", "rtsp://h/%ff"]
+        {
             assert_eq!(Place::parse(bad), Err(PlaceError::Syntax), "{bad}");
         }
-        for query in ["start=noon", "start=2026-11-22", "start=2026-02-30T00:00:00Z",
-            "start=2026-11-22T10:00:00Z&end=2026-11-22T10:00:00Z", "end=2026-11-22T10:00:00+99:00"]
-        {
+        for query in [
+            "start=noon",
+            "start=2026-11-22",
+            "start=2026-02-30T00:00:00Z",
+            "start=2026-11-22T10:00:00Z&end=2026-11-22T10:00:00Z",
+            "end=2026-11-22T10:00:00+99:00",
+        ] {
             let uri = format!("rtsp://h/a/recording?{query}");
             assert_eq!(Place::parse(&uri), Err(PlaceError::Time), "{query}");
         }

@@ -3,7 +3,8 @@
 use std::time::Instant;
 
 use super::{
-    Asking, Carrier, Connection, Credentials, Output, Place, PlaceError, Question, carriage, limits,
+    Asking, Carrier, Connection, Credentials, Output, Place, PlaceError, Question, carriage,
+    limits,
     range::{self, RangeError},
     session::{SessionId, State},
 };
@@ -151,9 +152,9 @@ impl<R: Clone> Connection<R> {
         let question = Question::SetUp {
             who: credentials(&request),
             place: place.clone(),
-            session: session.as_ref().and_then(|id| {
-                self.sessions.get(id).map(|s| (s.id.clone(), s.resource.clone()))
-            }),
+            session: session
+                .as_ref()
+                .and_then(|id| self.sessions.get(id).map(|s| (s.id.clone(), s.resource.clone()))),
             carrier,
         };
         self.ask(Asking::SetUp { place, session, carrier }, request, question);
@@ -167,9 +168,8 @@ impl<R: Clone> Connection<R> {
             Err(RangeError::Unit) => return self.refuse(&request, Status::NOT_IMPLEMENTED),
             Err(RangeError::Backwards) => return self.refuse(&request, Status::INVALID_RANGE),
         };
-        let well_formed = |name| {
-            request.headers.get(name).is_none_or(|value| headers::factor(value).is_ok())
-        };
+        let well_formed =
+            |name| request.headers.get(name).is_none_or(|value| headers::factor(value).is_ok());
         if !well_formed("Scale") || !well_formed("Speed") {
             return self.refuse(&request, Status::BAD_REQUEST);
         }
@@ -279,4 +279,3 @@ fn credentials(request: &Request) -> Credentials {
         authorization: request.headers.get("Authorization").map(str::to_owned),
     }
 }
-

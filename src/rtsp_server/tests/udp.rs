@@ -1,0 +1,196 @@
+//! RTP over UDP.
+
+use tokio::net::UdpSocket;
+
+use super::{client::number, *};
+use crate::proto::rtp::{Packet, rtcp};
+
+struct Ears {
+    rtp: UdpSocket,
+    rtcp: UdpSocket,
+}
+
+impl Ears {
+    async fn new() -> Self {
+        let bind = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0));
+        Self { rtp: bind().await.unwrap(), rtcp: bind().await.unwrap() }
+    }
+
+    fn ports(&self) -> String {
+        let port = |socket: &UdpSocket| socket.local_addr().unwrap().port();
+        format!("{}-{}", port(&self.rtp), port(&self.rtcp))
+    }
+
+    async fn packet(&self) -> (std::net::SocketAddr, Packet) {
+        let mut buffer = [0; 2_048];
+        let (length, from) = self.rtp.recv_from(&mut buffer).await.unwrap();
+        assert!(length <= 1_452, "{length} bytes");
+        (from, Packet::parse(Bytes::copy_from_slice(&buffer[..length])).unwrap())
+    }
+
+    async fn report(&self) -> (std::net::SocketAddr, rtcp::Received) {
+        let mut buffer = [0; 2_048];
+        let (length, from) = self.rtcp.recv_from(&mut buffer).await.unwrap();
+        (from, rtcp::parse(&buffer[..length]).unwrap())
+    }
+}
+
+/// An empty receiver report.
+const ALIVE: &[u8] = &[0x80, 201, 0, 1, 1, 2, 3, 4];
+
+fn long_script(size: usize) -> Script {
+    let run = run(1, TEN);
+    let units = footage(&run, 25 * 600, size);
+    Script::new(vec![(run, units)], WallSpan::from_micros(15_000))
+}
+
+async fn set_up(client: &mut Client, url: &str, ears: &Ears) -> (String, u16) {
+    let described = client.ask(&format!("DESCRIBE {url}")).await;
+    let base = described.headers.get("Content-Base").unwrap().to_owned();
+    let transport = format!("RTP/AVP;unicast;client_port={}", ears.ports());
+    let answer = client.ask(&format!("SETUP {base}trackID=0\nTransport: {transport}")).await;
+    assert_eq!(answer.status.as_u16(), 200, "{answer:?}");
+    let transport = answer.headers.get("Transport").unwrap();
+    let port = transport.split("server_port=").nth(1).unwrap();
+    let port = port.split(['-', ';']).next().unwrap().parse().unwrap();
+    (base, port)
+}
+
+#[tokio::test(start_paused = true)]
+async fn packets_go_from_and_to_the_ports_agreed_on() {
+    let bench = Bench::recorded(long_script(5_000)).await;
+    let mut client = bench.client().await;
+    let ears = Ears::new().await;
+    let (base, port) = set_up(&mut client, &bench.url("/door/recording"), &ears).await;
+    assert!(port.is_multiple_of(2));
+    let (_, info) = client.play(&base, "npt=0-").await;
+    let (from, first) = ears.packet().await;
+    assert_eq!(from.port(), port);
+    assert_eq!(info[0].seq, Some(first.header.sequence));
+    assert_eq!(info[0].rtptime, Some(first.header.timestamp));
+    let (from, report) = ears.report().await;
+    assert_eq!(from.port(), port + 1);
+    assert_eq!(report.sender_reports[0].ssrc, first.header.ssrc);
+    let (mut sequence, mut next) = (first.header.sequence, 0);
+    while next < 10 {
+        let (_, packet) = ears.packet().await;
+        sequence = sequence.wrapping_add(1);
+        assert_eq!(packet.header.sequence, sequence);
+        if packet.header.marker {
+            assert_eq!(number(&packet), next);
+            next += 1;
+        }
+    }
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_large_key_frame_is_spread_out() {
+    let bench = Bench::recorded(long_script(100_000)).await;
+    let mut client = bench.client().await;
+    let ears = Ears::new().await;
+    let (base, _) = set_up(&mut client, &bench.url("/door/recording"), &ears).await;
+    client.play(&base, "npt=0-").await;
+    let began = Instant::now();
+    while !ears.packet().await.1.header.marker {}
+    let took = began.elapsed().as_millis();
+    // 70 packets, 8 a millisecond (timers fire a millisecond late at most).
+    assert!((6..=20).contains(&took), "{took} ms");
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_ends_the_session_and_reports_keep_it_alive() {
+    let bench = Bench::recorded(long_script(300)).await;
+    let mut client = bench.client().await;
+    let ears = Ears::new().await;
+    let (base, port) = set_up(&mut client, &bench.url("/door/recording"), &ears).await;
+    client.play(&base, "npt=0-").await;
+    for _ in 0..4 {
+        tokio::time::sleep(Duration::from_secs(50)).await;
+        ears.rtcp.send_to(ALIVE, (Ipv4Addr::LOCALHOST, port + 1)).await.unwrap();
+        assert_eq!(bench.counters.sessions(), 1);
+    }
+    tokio::time::sleep(Duration::from_secs(59)).await;
+    assert_eq!(bench.counters.sessions(), 1);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(bench.counters.sessions(), 0);
+    let gone = client.ask(&format!("PLAY {base}")).await;
+    assert_eq!(gone.status.as_u16(), 454);
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_outlives_its_connection_and_can_be_taken_up_again() {
+    let bench = Bench::recorded(long_script(300)).await;
+    let mut client = bench.client().await;
+    let ears = Ears::new().await;
+    let (base, _) = set_up(&mut client, &bench.url("/door/recording"), &ears).await;
+    client.play(&base, "npt=0-").await;
+    let before = ears.packet().await.1;
+    let session = client.session.take();
+    drop(client);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(bench.counters.sessions(), 1);
+
+    let mut again = bench.client().await;
+    again.session = session.clone();
+    assert_eq!(again.ask(&format!("PAUSE {base}")).await.status.as_u16(), 200);
+    let (_, info) = again.play(&base, "npt=100-").await;
+    let mut packet = before.clone();
+    while Some(packet.header.sequence) != info[0].seq {
+        packet = ears.packet().await.1;
+    }
+    assert_eq!(number(&packet), 2_500);
+    assert_eq!(packet.header.ssrc, before.header.ssrc);
+    again.ask(&format!("TEARDOWN {base}")).await;
+    again.session = session;
+    assert_eq!(again.ask(&format!("PAUSE {base}")).await.status.as_u16(), 454);
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_whose_connection_lives_is_nobody_elses() {
+    let bench = Bench::recorded(long_script(300)).await;
+    let mut owner = bench.client().await;
+    let ears = Ears::new().await;
+    let (base, _) = set_up(&mut owner, &bench.url("/door/recording"), &ears).await;
+    let mut thief = bench.client().await;
+    thief.session = owner.session.clone();
+    assert_eq!(thief.ask(&format!("TEARDOWN {base}")).await.status.as_u16(), 454);
+    assert_eq!(owner.ask(&format!("PAUSE {base}")).await.status.as_u16(), 200);
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_ports_players_are_sent_to_tcp() {
+    let bench =
+        Bench::with(Access::open_to_all(), Some(long_script(300)), |s| s.udp_ports = None).await;
+    let mut client = bench.client().await;
+    let base = bench.url("/door/recording/~script/");
+    let transport = "Transport: RTP/AVP;unicast;client_port=5000-5001";
+    let answer = client.ask(&format!("SETUP {base}trackID=0\n{transport}")).await;
+    assert_eq!(answer.status.as_u16(), 461);
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_all_ports_are_taken_players_are_sent_to_tcp() {
+    let bench = Bench::with(Access::open_to_all(), Some(long_script(300)), |s| {
+        s.udp_ports = Some(33_990..=33_991);
+    })
+    .await;
+    let mut client = bench.client().await;
+    let base = bench.url("/door/recording/~script/");
+    let transport = "Transport: RTP/AVP;unicast;client_port=5000-5001";
+    let first = client.ask(&format!("SETUP {base}trackID=0\n{transport}")).await;
+    assert_eq!(first.status.as_u16(), 200);
+    let second = client.ask(&format!("SETUP {base}trackID=1\n{transport}")).await;
+    assert_eq!(second.status.as_u16(), 461);
+    client.ask(&format!("TEARDOWN {base}")).await;
+    client.session = None;
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    let third = client.ask(&format!("SETUP {base}trackID=0\n{transport}")).await;
+    assert_eq!(third.status.as_u16(), 200, "ports are free again");
+    bench.stop().await;
+}
