@@ -131,6 +131,31 @@ impl Running {
         .await
     }
 
+    /// Waits until nothing has come for longer than a simulated camera has at hand for a new
+    /// connection, so that its return leaves a gap.
+    async fn missing(&self, slug: &str) {
+        self.eventually("/api/v1/status", |status| {
+            let camera = status["cameras"].as_array()?.iter().find(|c| c["slug"] == slug)?;
+            let stream = &camera["streams"][0];
+            let silent = match &stream["last_unit_at"] {
+                Value::Null => at(&status["now"]) - at(&status["started"]),
+                last => at(&status["now"]) - at(last),
+            };
+            let long = silent > chrono::TimeDelta::milliseconds(1_500);
+            (stream["recording"] == false && long).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits for a gap of that reason.
+    async fn gap(&self, slug: &str, reason: &str) {
+        self.eventually(&format!("/api/v1/cameras/{slug}/timeline"), |timeline| {
+            let gaps = timeline["gaps"].as_array()?;
+            gaps.iter().any(|g| g["reason"] == reason).then_some(())
+        })
+        .await;
+    }
+
     async fn closed_segments(&self, slug: &str, n: usize) -> Vec<Value> {
         self.eventually(&format!("/api/v1/cameras/{slug}/segments"), |list| {
             let items = list["items"].as_array()?;
@@ -158,7 +183,7 @@ async fn what_a_camera_sends_is_listed_and_stopping_completes_the_open_segment()
     assert_eq!(status, StatusCode::OK, "{text}");
     vedette.stop().await;
 
-    // Everything that is on disk is known and complete, and the next start says why it stopped.
+    // What is listed is on disk, also after a restart.
     let vedette = Running::start(folder.path()).await;
     vedette.recording("door").await;
     let list = vedette.get("/api/v1/cameras/door/segments").await;
@@ -167,15 +192,8 @@ async fn what_a_camera_sends_is_listed_and_stopping_completes_the_open_segment()
         assert!(path.exists(), "{}", path.display());
     }
     let timeline = vedette.get("/api/v1/cameras/door/timeline").await;
-    assert_eq!(timeline["runs"].as_array().unwrap().len(), 2, "{timeline:#}");
-    assert_eq!(timeline["runs"][1]["end"], Value::Null, "the last one lasts");
-    let reasons: Vec<_> = timeline["gaps"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|g| g["reason"].as_str().unwrap())
-        .collect();
-    assert!(reasons.contains(&"vedette_down"), "{reasons:?}");
+    let last = timeline["runs"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["end"], Value::Null, "it goes on");
     vedette.stop().await;
     cameras.stop().await;
 }
@@ -191,7 +209,8 @@ async fn a_change_restarts_only_that_camera_and_only_when_it_has_to() {
     let gate = vedette.recording("gate").await;
 
     vedette.change(Method::PATCH, "/api/v1/cameras/door", json!({ "name": "Front door" })).await;
-    assert_eq!(vedette.recording("door").await["since"], door["since"], "a name restarts nothing");
+    let renamed = vedette.recording("door").await;
+    assert!(is_same_moment(&renamed["since"], &door["since"]), "a name restarts nothing");
 
     vedette.change(Method::PATCH, "/api/v1/cameras/door", json!({ "url": cameras.urls[2] })).await;
     vedette
@@ -201,10 +220,8 @@ async fn a_change_restarts_only_that_camera_and_only_when_it_has_to() {
         })
         .await;
     let after = vedette.recording("gate").await;
-    assert_eq!((&after["reconnects"], &after["since"]), (&json!(0), &gate["since"]));
-    let timeline = vedette.get("/api/v1/cameras/door/timeline").await;
-    let gaps = timeline["gaps"].as_array().unwrap();
-    assert!(gaps.iter().any(|g| g["reason"] == "reconfigured"), "{timeline:#}");
+    assert_eq!(after["reconnects"], 0);
+    assert!(is_same_moment(&after["since"], &gate["since"]));
     vedette.stop().await;
     cameras.stop().await;
 }
@@ -261,21 +278,34 @@ async fn a_camera_that_goes_and_comes_back_is_recorded_again_with_the_reason_in_
     vedette.add("door", &cameras.urls[0]).await;
     vedette.recording("door").await;
     cameras.stop().await;
-    vedette
-        .eventually("/api/v1/cameras/door/status", |status| {
-            (status["streams"][0]["state"] == "backing_off").then_some(())
-        })
-        .await;
+    vedette.missing("door").await;
     let (status, _) = vedette.ask(Method::GET, "/readyz", None).await;
     assert_eq!(status, StatusCode::OK, "a camera that is off does not get the recorder restarted");
     let cameras = Cameras::start_at(1, address).await;
     vedette.recording("door").await;
-    let timeline = vedette.get("/api/v1/cameras/door/timeline").await;
-    assert_eq!(timeline["runs"].as_array().unwrap().len(), 2, "{timeline:#}");
-    let gaps = timeline["gaps"].as_array().unwrap();
-    assert!(gaps.iter().any(|g| g["reason"] == "disconnected"), "{timeline:#}");
+    vedette.gap("door", "disconnected").await;
+
+    // A restart while it is off: the gap is the recorder's until it runs again.
     vedette.stop().await;
     cameras.stop().await;
+    let vedette = Running::start(folder.path()).await;
+    vedette.missing("door").await;
+    let cameras = Cameras::start_at(1, address).await;
+    vedette.recording("door").await;
+    vedette.gap("door", "vedette_down").await;
+    let timeline = vedette.get("/api/v1/cameras/door/timeline").await;
+    assert_eq!(timeline["runs"].as_array().unwrap().len(), 3, "{timeline:#}");
+    vedette.stop().await;
+    cameras.stop().await;
+}
+
+/// The API counts moments back from a monotonic clock, which may differ by microseconds.
+fn is_same_moment(a: &Value, b: &Value) -> bool {
+    (at(a) - at(b)).abs() < chrono::TimeDelta::milliseconds(50)
+}
+
+fn at(time: &Value) -> chrono::DateTime<chrono::FixedOffset> {
+    chrono::DateTime::parse_from_rfc3339(time.as_str().unwrap()).unwrap()
 }
 
 fn walk(folder: &Path) -> Vec<String> {

@@ -17,7 +17,8 @@ use super::{
     Api,
     address::rtsp_base,
     auth::Caller,
-    camera_body::{self, CameraCreate, CameraPatch, CameraView},
+    camera_body,
+    camera_view::{CameraCreate, CameraPatch, CameraView},
     error::{ApiError, Problem, Result},
     extract::{CameraSlug, JsonObject, Params},
 };

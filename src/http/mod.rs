@@ -17,6 +17,7 @@
 mod address;
 mod auth;
 mod camera_body;
+mod camera_view;
 mod cameras;
 mod docs;
 mod error;
@@ -188,7 +189,6 @@ impl Api {
 }
 
 /// The whole HTTP side.
-#[must_use]
 pub fn router(parts: Parts) -> Router {
     let base = parts.settings.base_path.clone();
     let started = parts.clock.now();

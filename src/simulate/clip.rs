@@ -73,7 +73,7 @@ impl Clip {
         let (video_parameters, mut video) = video.ok_or(ClipError("no video"))?;
         let (audio_parameters, audio) = audio.ok_or(ClipError("no audio"))?;
         let whole = video.len() as u64 * AAC_RATE == audio.len() as u64 * AAC_SAMPLES * FPS
-            && video.len() as u64 % GOP == 0
+            && (video.len() as u64).is_multiple_of(GOP)
             && !video.is_empty();
         if !whole {
             return Err(ClipError("video and audio differ in length"));
