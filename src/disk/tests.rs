@@ -169,8 +169,23 @@ impl Bench {
         assert!(matches!(next, Completion::Written { .. }), "{next:?}");
     }
 
+    /// Until the writer has nothing to do.
+    async fn idle(&self) {
+        while self.volumes.counters()[0].1.queue_bytes.load(SeqCst) > 0 {
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn bytes(&self, segment: &OpenSegment) -> Vec<u8> {
         std::fs::read(self.folder.path().join(&segment.opened.path)).unwrap()
+    }
+}
+
+impl Drop for Bench {
+    /// So that a test that fails can end its threads.
+    fn drop(&mut self) {
+        self.faults.writes_wait.set(false);
+        self.faults.syncs_wait.set(false);
     }
 }
 
@@ -227,10 +242,9 @@ async fn a_fragment_is_listed_when_it_can_be_read_and_not_before() {
     assert!(bench.volumes.open_segments().is_empty());
     bench.faults.writes_wait.set(false);
     let segment = bench.opened().await;
-    let mut watch = segment.watch();
     assert_eq!(segment.opened.path, "door/main/2026-11-22/10/00-00.000Z.0.mp4");
     bench.written().await;
-    watch.changed().await.unwrap();
+    segment.watch().wait_for(|p| p.fragments == 1).await.unwrap();
     let progress = segment.progress();
     assert_eq!((progress.fragments, progress.bytes, progress.finished), (1, 12, false));
     let listed = &bench.volumes.open_segments().of(STREAM)[0];
@@ -258,6 +272,7 @@ async fn who_meets_a_full_queue_is_told_at_once() {
     let mut bench = Bench::new(100, HOUR);
     let writer = bench.create(1);
     let segment = bench.opened().await;
+    bench.idle().await;
     bench.faults.writes_wait.set(true);
     let block = |n: usize| vec![Bytes::from(vec![b'x'; n])];
     writer.append(block(80), fragment(6, 80)).unwrap();
@@ -270,9 +285,7 @@ async fn who_meets_a_full_queue_is_told_at_once() {
     bench.written().await;
     bench.written().await;
     // More than the whole bound still goes through an idle disk.
-    while counters.queue_bytes.load(SeqCst) > 0 {
-        tokio::task::yield_now().await;
-    }
+    bench.idle().await;
     writer.append(block(500), fragment(106, 500)).unwrap();
     bench.written().await;
     assert_eq!(bench.bytes(&segment).len(), 606);

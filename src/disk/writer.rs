@@ -348,22 +348,33 @@ impl Writer {
     fn create(&self, draft: &Draft) -> io::Result<(Arc<dyn FsFile>, String, PathBuf)> {
         let folder = path::folder(&draft.camera, draft.role, draft.row.start);
         let absolute = self.root.join(&folder);
-        if self.fs.create_folder(&absolute)? {
-            // Every level may be new.
-            let below = absolute.ancestors().take_while(|a| a.starts_with(&self.root));
-            below.for_each(|a| self.syncer.touch_folder(a));
-        } else {
-            self.syncer.touch_folder(&absolute);
-        }
-        let mut n = 0;
+        self.create_folder(&absolute)?;
+        let (mut n, mut pruned) = (0, 0);
         loop {
             let name = path::file_name(draft.row.start, n);
-            match self.fs.create_file(&absolute.join(&name)) {
-                Ok(file) => return Ok((file, format!("{folder}/{name}"), absolute.join(&name))),
+            let file = absolute.join(&name);
+            match self.fs.create_file(&file) {
+                Ok(made) => return Ok((made, format!("{folder}/{name}"), file)),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists && n < MAX_REPEATS => n += 1,
+                // Somebody deleted the last file in it just now, and the empty folder with it.
+                Err(e) if e.kind() == io::ErrorKind::NotFound && pruned < MAX_PRUNED => {
+                    pruned += 1;
+                    self.create_folder(&absolute)?;
+                }
                 Err(e) => return Err(e),
             }
         }
+    }
+
+    fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        if self.fs.create_folder(folder)? {
+            // Every level may be new.
+            let below = folder.ancestors().take_while(|a| a.starts_with(&self.root));
+            below.for_each(|a| self.syncer.touch_folder(a));
+        } else {
+            self.syncer.touch_folder(folder);
+        }
+        Ok(())
     }
 
     fn append(&self, open: &mut OpenFile, parts: &[Bytes], fragment: Arc<Fragment>) {
@@ -443,6 +454,9 @@ impl Writer {
 /// How often one millisecond's name may repeat before we call the folder broken.
 const MAX_REPEATS: u32 = 10_000;
 
+/// How often a folder may vanish between being made and being used.
+const MAX_PRUNED: u32 = 3;
+
 struct StopOnDrop(Arc<Queue>);
 
 impl Drop for StopOnDrop {
@@ -456,7 +470,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// For the module's own tests and for those of the volume: a path as text.
+/// A volume's path as rows name it.
 pub(super) fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }

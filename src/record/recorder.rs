@@ -172,14 +172,19 @@ impl Recorder {
 impl Task {
     async fn run(mut self, stop: Stop) {
         let mut hub = self.channel.subscribe(Start::Oldest);
-        // A run that is under way was recorded before, perhaps: one more under its name would
-        // have a hole.
-        self.last_live = self.channel.current().map(|run| run.id);
+        let under_way = self.channel.current();
         let stream = self.owner.stream;
         // A recorder of this stream that died left its run without an end.
         match recovery::end_runs(&self.store, stream, GapReason::Internal).await {
             Ok(()) => {}
             Err(error) => tracing::error!(%stream, error = chain(&error), "runs left open"),
+        }
+        // A run that was recorded before goes on under another name: it has a hole.
+        if let Some(run) = under_way {
+            let known = self.store.runs(stream).await;
+            if known.is_err() || known.is_ok_and(|rows| rows.iter().any(|r| r.id == run.id)) {
+                self.last_live = Some(run.id);
+            }
         }
         // From here on footage is expected. Where a gap lasts already this changes nothing.
         let gap = Gap { stream, start: self.clock.now(), end: None, reason: GapReason::Starting };

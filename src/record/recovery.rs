@@ -223,13 +223,13 @@ async fn segment(store: &Store, volumes: &Volumes, row: Segment) -> Result<Outco
 }
 
 /// A file that is whole again.
-struct Mended {
-    closed: ClosedSegment,
-    torn: bool,
+pub(super) struct Mended {
+    pub(super) closed: ClosedSegment,
+    pub(super) torn: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
-enum MendError {
+pub(super) enum MendError {
     #[error("read or write {path}")]
     Io {
         path: PathBuf,
@@ -245,7 +245,7 @@ enum MendError {
 }
 
 /// Makes a file whole; `None` when it is missing or there is nothing in it.
-fn mend(path: &Path, row: &NewSegment) -> Result<Option<Mended>, MendError> {
+pub(super) fn mend(path: &Path, row: &NewSegment) -> Result<Option<Mended>, MendError> {
     let failed = |source| MendError::Io { path: path.to_owned(), source };
     let file = match File::options().read(true).append(true).open(path) {
         Ok(file) => file,

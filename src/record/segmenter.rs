@@ -26,7 +26,8 @@
 //!
 //! All tracks of a file share one moment as time 0: when its first unit was captured (by decoding
 //! time on the wall clock). Ticks are the camera's from there on. A track that only appears later
-//! gets its place from its earlier units in this run, or from the run's start.
+//! gets its place from its last unit in this run, or from the run's start; time 0 is then early
+//! enough for that unit's successor.
 //!
 //! # Invariants
 //!
@@ -548,24 +549,33 @@ impl Segment {
 
     /// Fixes where each track stands in the file; see the module on times in a file.
     fn open(&mut self, seen: &[Seen]) -> Vec<TrackOpening> {
-        let described = self.run.tracks.iter();
-        let firsts = described.clone().zip(&self.tracks).filter_map(|(track, state)| {
+        // A track without a unit so far goes on from its last one, or from the run's start.
+        let begun = (MediaTime::ZERO, self.run.started);
+        let last = |at: usize| seen.get(at).and_then(|s| s.last).unwrap_or(begun);
+        let described = self.run.tracks.iter().zip(&self.tracks).enumerate();
+        let here = described.clone().filter_map(|(_, (track, state))| {
             state.pending.first().map(|held| decoded_at(track, &held.unit))
         });
-        let origin = firsts.min().unwrap_or(self.start);
+        let mut origin = here.min().unwrap_or(self.start);
+        for (at, (_, state)) in described {
+            // Its next unit may lie before what is here already: sound that comes in long packets.
+            // One that has been silent for longer will not go on from there.
+            let (_, wall) = last(at);
+            if state.pending.is_empty() && wall > origin - limits::FRAGMENT {
+                origin = origin.min(wall);
+            }
+        }
         let mut openings = Vec::with_capacity(self.tracks.len());
-        for (at, (track, state)) in described.zip(&mut self.tracks).enumerate() {
+        for (at, (track, state)) in self.run.tracks.iter().zip(&mut self.tracks).enumerate() {
             let ticks = |span: WallSpan| MediaTime::from_span(span, track.timescale);
             let opening = if let Some(held) = state.pending.first() {
                 let file_dts = ticks(decoded_at(track, &held.unit) - origin).max(MediaTime::ZERO);
                 let base = held.unit.dts - file_dts;
                 TrackOpening { first_number: held.unit.number, base, file_dts }
             } else {
+                let (dts, wall) = last(at);
+                let base = dts + ticks(origin - wall);
                 let seen = seen.get(at).copied().unwrap_or_default();
-                let base = match seen.last {
-                    Some((dts, wall)) => dts + ticks(origin - wall),
-                    None => ticks(origin - self.run.started),
-                };
                 state.unplaced = seen.passed_over;
                 TrackOpening { first_number: seen.next_number, base, file_dts: MediaTime::ZERO }
             };
