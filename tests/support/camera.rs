@@ -167,7 +167,8 @@ struct Shared {
     generation: watch::Sender<u64>,
     /// Requests answered, as `METHOD status`.
     requests: watch::Sender<Vec<String>>,
-    frame: AtomicU64,
+    /// Video frames made, sent or lost.
+    frames: watch::Sender<u64>,
     audio_frame: AtomicU64,
     /// Numbers of video frames all of whose packets were sent.
     sent: Mutex<Vec<u64>>,
@@ -197,7 +198,7 @@ impl Camera {
             behaviour: Mutex::new(behaviour),
             generation: watch::Sender::new(0),
             requests: watch::Sender::new(Vec::new()),
-            frame: AtomicU64::new(0),
+            frames: watch::Sender::new(0),
             audio_frame: AtomicU64::new(0),
             sent: Mutex::default(),
         });
@@ -264,6 +265,13 @@ impl Camera {
         enough.await.unwrap();
     }
 
+    /// Waits until it has made `more` video frames, sent or lost.
+    pub(crate) async fn wait_for_frames(&self, more: u64) {
+        let mut frames = self.shared.frames.subscribe();
+        let target = *frames.borrow() + more;
+        frames.wait_for(|made| *made >= target).await.unwrap();
+    }
+
     /// Numbers of the video frames sent whole, in order.
     pub(crate) fn sent(&self) -> Vec<u64> {
         self.shared.sent.lock().unwrap().clone()
@@ -320,6 +328,7 @@ impl Track {
     }
 
     fn report(&self, elapsed: Duration) -> Vec<u8> {
+        #[expect(clippy::disallowed_methods, reason = "a camera has a clock of its own")]
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let seconds = (now.as_secs() + 2_208_988_800) as u32;
         let fraction = ((u64::from(now.subsec_micros()) << 32) / 1_000_000) as u32;
@@ -657,7 +666,8 @@ impl Session {
             let packet = track.packet(timestamp, false, b"");
             send(&track.path, false, &packet, write).await?;
         }
-        let number = shared.frame.fetch_add(1, Ordering::SeqCst);
+        let number = *shared.frames.borrow();
+        shared.frames.send_replace(number + 1);
         let key = self.size != Some(b.size) || self.since_key + 1 >= b.gop;
         self.size = Some(b.size);
         self.since_key = if key { 0 } else { self.since_key + 1 };
