@@ -387,7 +387,7 @@ impl Driver {
     fn event(&mut self, event: Event) {
         match event {
             Event::Ended { session, play } => self.machine.handle_ended(&session, play),
-            Event::Failed { session } => self.machine.handle_failed(&session),
+            Event::Failed { session } => self.machine.handle_failed(now(), &session),
             Event::Alive { session } => self.machine.handle_report(now(), &session),
             Event::Stalled => {
                 debug!(peer = %self.peer, "player takes nothing, connection closed");

@@ -3,7 +3,7 @@
 use md5::{Digest as _, Md5};
 use sha2::Sha256;
 
-use super::*;
+use super::{client::Sign, *};
 use crate::model::Secret;
 
 fn hex(bytes: &[u8]) -> String {
@@ -42,7 +42,7 @@ async fn challenged(client: &mut Client, url: &str) -> (Vec<String>, String) {
 }
 
 /// As VLC does it: RFC 2069, and always with the URI of DESCRIBE or the Content-Base.
-fn by_md5(password: &str, nonce: String) -> Box<dyn Fn(&str, &str) -> String + Send> {
+fn by_md5(password: &str, nonce: String) -> Sign {
     let ha1 = md5(&format!("ann:vedette:{password}"));
     Box::new(move |method, uri| {
         let uri = uri.split("trackID").next().unwrap();

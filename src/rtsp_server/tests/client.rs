@@ -18,6 +18,9 @@ use crate::proto::{
     },
 };
 
+/// Makes an `Authorization` of a method and a URI.
+pub(super) type Sign = Box<dyn Fn(&str, &str) -> String + Send>;
+
 pub(super) struct Client {
     pub(super) socket: TcpStream,
     decoder: Decoder,
@@ -26,7 +29,7 @@ pub(super) struct Client {
     pub(super) inbox: VecDeque<(Instant, Message)>,
     cseq: u32,
     pub(super) session: Option<String>,
-    pub(super) authorization: Option<Box<dyn Fn(&str, &str) -> String + Send>>,
+    pub(super) authorization: Option<Sign>,
 }
 
 /// A frame on a channel.
@@ -52,8 +55,11 @@ pub(super) fn number(packet: &Packet) -> u64 {
 
 impl Client {
     pub(super) async fn connect(to: SocketAddr) -> Self {
+        let socket = TcpStream::connect(to).await.unwrap();
+        // Else single bytes wait for acknowledgements in real time, and the paused clock runs on.
+        socket.set_nodelay(true).unwrap();
         Self {
-            socket: TcpStream::connect(to).await.unwrap(),
+            socket,
             decoder: Decoder::new(),
             buffer: BytesMut::new(),
             inbox: VecDeque::new(),

@@ -224,7 +224,7 @@ async fn a_player_that_takes_nothing_is_closed_after_ten_seconds_and_harms_nobod
     let mut good = bench.client().await;
     let base = good.set_up(&bench.url("/door")).await;
     let mut stuck = bench.client().await;
-    let _ = socket2::SockRef::from(&stuck.socket).set_recv_buffer_size(4_096);
+    let _ = socket2::SockRef::from(&stuck.socket).set_recv_buffer_size(256 << 10);
     stuck.set_up(&bench.url("/door")).await;
     stuck.play(&base, "").await;
     good.play(&base, "").await;
@@ -251,7 +251,7 @@ async fn a_slow_player_skips_to_a_key_frame_and_is_counted() {
     let bench = Bench::new().await;
     let stop = bench.film(200_000);
     let mut slow = bench.client().await;
-    let _ = socket2::SockRef::from(&slow.socket).set_recv_buffer_size(4_096);
+    let _ = socket2::SockRef::from(&slow.socket).set_recv_buffer_size(256 << 10);
     let base = slow.set_up(&bench.url("/door")).await;
     slow.play(&base, "").await;
     let mut before = None;

@@ -183,7 +183,7 @@ async fn a_gap_takes_no_time() {
 async fn a_player_that_does_not_read_for_a_minute_misses_nothing() {
     let bench = Bench::recorded(twenty_seconds(60_000)).await;
     let mut mpv = bench.client().await;
-    let _ = socket2::SockRef::from(&mpv.socket).set_recv_buffer_size(4_096);
+    let _ = socket2::SockRef::from(&mpv.socket).set_recv_buffer_size(256 << 10);
     let base = mpv.set_up(&bench.url("/door/recording")).await;
     mpv.play(&base, "npt=0-").await;
     assert_eq!(number(&mpv.pictures(1).await[0].1), 0);

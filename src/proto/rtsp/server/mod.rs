@@ -273,7 +273,7 @@ pub struct Connection<R> {
     waiting: VecDeque<Request>,
     asking: Option<(Asking, Request)>,
     outputs: VecDeque<Output<R>>,
-    /// Of the last request, or the connection's start.
+    /// Of the last request, the end of a session, or the connection's start.
     heard: Instant,
     connected: bool,
     closing: bool,
@@ -355,7 +355,8 @@ impl<R: Clone> Connection<R> {
     }
 
     /// The session can play no more (its stream is gone, or its client takes nothing).
-    pub fn handle_failed(&mut self, session: &SessionId) {
+    pub fn handle_failed(&mut self, now: Instant, session: &SessionId) {
+        self.heard = now;
         self.end(session);
     }
 
@@ -384,6 +385,8 @@ impl<R: Clone> Connection<R> {
             .map(|s| s.id.clone())
             .collect();
         for id in silent {
+            // Its client may still come back on this connection and set up another.
+            self.heard = now;
             self.end(&id);
         }
         if self.idle_deadline().is_some_and(|deadline| deadline <= now) {

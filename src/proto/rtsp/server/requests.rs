@@ -111,9 +111,9 @@ impl<R: Clone> Connection<R> {
 
     fn set_up(&mut self, request: Request, session: Option<SessionId>) {
         let Some(place) = self.place(&request) else { return };
-        let offers = match request.headers.get("Transport").map(Transport::parse_list) {
-            Some(Ok(offers)) => offers,
-            Some(Err(_)) | None => return self.refuse(&request, Status::BAD_REQUEST),
+        let offers = request.headers.get("Transport").map(Transport::parse_list);
+        let Some(Ok(offers)) = offers else {
+            return self.refuse(&request, Status::BAD_REQUEST);
         };
         // Channels of the track itself are free again when it is set up anew.
         let own = session.as_ref().zip(place.track).and_then(|(id, track)| {
@@ -189,10 +189,11 @@ impl<R: Clone> Connection<R> {
             for (index, setup) in tracks.iter_mut() {
                 setup.plays = track.is_none_or(|t| t == *index);
             }
-        } else if let Some(setup) = track.and_then(|t| tracks.get_mut(&t)) {
-            if !std::mem::replace(&mut setup.plays, true) && playing == Some(header.clone()) {
-                wish.start = None;
-            }
+        } else if let Some(setup) = track.and_then(|t| tracks.get_mut(&t))
+            && !std::mem::replace(&mut setup.plays, true)
+            && playing == Some(header.clone())
+        {
+            wish.start = None;
         }
         let tracks = tracks.iter().filter(|(_, s)| s.plays).map(|(index, _)| *index).collect();
         self.plays += 1;
