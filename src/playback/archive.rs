@@ -1,10 +1,4 @@
-//! The door to recorded footage: makes timelines, clips and readers, and finds segments for them.
-//!
-//! # Where a segment is looked for
-//!
-//! First in the registry of open segments, then in the index: a segment leaves the registry only
-//! after its row is complete, so in this order none is missed (it may be seen twice, and then the
-//! row wins if it is complete).
+//! The door to recorded footage: makes timelines, clips and readers.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -15,16 +9,17 @@ use std::{
 use super::{
     BadToken, Clip, Reader, Result, Timeline,
     clip::Frozen,
+    find::Place,
     npt::{NptMap, Stretch},
-    segment::{self, Index, Segment, Unreadable},
+    segment::Index,
     timeline::{Piece, visible},
 };
 use crate::{
     clock::Clock,
-    disk::{OpenSegment, Volumes},
+    disk::Volumes,
     hub::Hub,
-    id::{SegmentId, StreamId},
-    model::{self, RunRow, WallRange},
+    id::StreamId,
+    model::{RunRow, WallRange},
     proto::{
         access_unit::{Track, Tracks},
         time::{WallSpan, WallTime},
@@ -33,23 +28,23 @@ use crate::{
 };
 
 /// Bounds, each far above what sound use needs.
-mod limits {
+pub(super) mod limits {
     /// Rows of one range: a camera that reconnects each minute for two months.
-    pub(super) const RUNS: u32 = 100_000;
+    pub(in super::super) const RUNS: u32 = 100_000;
     /// Rows asked for at once while looking for a segment.
-    pub(super) const PAGE: u32 = 16;
+    pub(in super::super) const PAGE: u32 = 16;
     /// Runs whose codec is looked up when a clip is made; beyond, the reader notices.
-    pub(super) const CODEC_CHECKS: usize = 256;
+    pub(in super::super) const CODEC_CHECKS: usize = 256;
     /// Codecs remembered (40 bytes each).
-    pub(super) const CODECS: usize = 8_192;
+    pub(in super::super) const CODECS: usize = 8_192;
     /// Tables of segments kept (some 200 KB each).
-    pub(super) const INDEXES: usize = 32;
+    pub(in super::super) const INDEXES: usize = 32;
     /// Clips kept by token.
-    pub(super) const CLIPS: usize = 256;
+    pub(in super::super) const CLIPS: usize = 256;
 }
 
 const BEGINNING: WallTime = WallTime::from_micros(0);
-const FOREVER: WallTime = WallTime::from_micros(i64::MAX);
+pub(super) const FOREVER: WallTime = WallTime::from_micros(i64::MAX);
 
 /// What of a stream's archive is wanted; nothing set is all of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -63,12 +58,12 @@ pub struct Asked {
 /// Recorded footage of all streams. Cheap to clone.
 #[derive(Clone)]
 pub struct Archive {
-    inner: Arc<Inner>,
+    pub(super) inner: Arc<Inner>,
 }
 
-struct Inner {
-    store: Store,
-    volumes: Arc<Volumes>,
+pub(super) struct Inner {
+    pub(super) store: Store,
+    pub(super) volumes: Arc<Volumes>,
     hub: Arc<Hub>,
     clock: Clock,
     kept: Mutex<Kept>,
@@ -77,9 +72,9 @@ struct Inner {
 /// What is remembered so that it is not read again. Guards pushes and clones of `Arc`s, never held
 /// over an await.
 #[derive(Default)]
-struct Kept {
+pub(super) struct Kept {
     /// Newest last.
-    indexes: VecDeque<Arc<Index>>,
+    pub(super) indexes: VecDeque<Arc<Index>>,
     clips: VecDeque<(String, Arc<Clip>)>,
     /// Codecs of the footage that begins there.
     codecs: HashMap<(StreamId, WallTime), String>,
@@ -139,8 +134,9 @@ impl Archive {
             Some(end) => end,
             None => self.edge(stream, last).await?.max(start),
         };
+        let open = self.inner.volumes.open_segments().of(stream);
         let live = self.inner.hub.channel(stream).current().is_some()
-            || !self.inner.volumes.open_segments().of(stream).is_empty();
+            || open.iter().any(|o| !o.progress().finished);
         let open_ended = last.end.is_none() && to > known && live;
         let end = known.min(to);
         if !open_ended {
@@ -215,13 +211,14 @@ impl Archive {
         &self.inner.clock
     }
 
-    /// Runs that overlap a range, by start. One whose row is still on its way into the index is
-    /// known by its open segment.
+    /// Runs that overlap a range, by start. Rows follow the files by some seconds (they wait for
+    /// the sync), so where the registry knows more of a run than its row does, it counts: a run
+    /// whose row is still on its way, and the end of one that another has followed.
     pub(super) async fn runs(&self, stream: StreamId, range: WallRange) -> Result<Vec<RunRow>> {
         let open = self.inner.volumes.open_segments().of(stream);
         let mut rows =
             self.inner.store.runs_overlapping(stream, range.clone(), limits::RUNS).await?;
-        for segment in open {
+        for segment in &open {
             let (opened, progress) = (&segment.opened, segment.progress());
             let outside = opened.start >= range.end
                 || progress.fragments == 0
@@ -229,6 +226,13 @@ impl Archive {
             if !outside && rows.iter().all(|row| row.id != opened.run) {
                 let (id, epoch, start) = (opened.run, opened.epoch, opened.start);
                 rows.push(RunRow { id, stream, epoch, start, end: None });
+            }
+        }
+        let newest = rows.iter().map(|row| (row.epoch, row.start)).max();
+        for row in &mut rows {
+            if row.end.is_none() && Some((row.epoch, row.start)) < newest {
+                let of_run = open.iter().filter(|o| o.opened.run == row.id);
+                row.end = of_run.map(|o| o.progress().end).max();
             }
         }
         Ok(rows)
@@ -313,203 +317,8 @@ impl Archive {
         kept.clips.push_back((clip.token(), Arc::clone(clip)));
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
+    pub(super) fn kept(&self) -> MutexGuard<'_, Kept> {
         self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// From where on to look for a segment.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Place {
-    /// One that ends after this.
-    from: WallTime,
-    /// And comes after this one.
-    after: Option<(WallTime, SegmentId)>,
-}
-
-impl Place {
-    pub(super) fn at(from: WallTime) -> Self {
-        Self { from, after: None }
-    }
-
-    pub(super) fn after(index: &Index) -> Self {
-        Self { from: index.start, after: Some((index.start, index.id)) }
-    }
-}
-
-/// Looking for segments.
-impl Archive {
-    /// The first readable segment of a stretch from a place on. What cannot be read is logged and
-    /// passed over.
-    pub(super) async fn next_segment(
-        &self,
-        stream: StreamId,
-        stretch: &Stretch,
-        place: Place,
-    ) -> Result<Option<Segment>> {
-        let mut place = place;
-        loop {
-            let Some(found) = self.next_row(stream, stretch, place).await? else {
-                return Ok(None);
-            };
-            let key = found.key();
-            match self.open(found).await {
-                Ok(segment) => return Ok(Some(segment)),
-                Err(why) => self.passed_over(key.1, &why),
-            }
-            place = Place { from: place.from, after: Some(key) };
-        }
-    }
-
-    /// The last readable segment of a stretch that begins before `wall`.
-    pub(super) async fn last_segment(
-        &self,
-        stream: StreamId,
-        stretch: &Stretch,
-        wall: WallTime,
-    ) -> Result<Option<Segment>> {
-        let mut before = stretch.end.map_or(wall, |end| wall.min(end));
-        while before > stretch.start {
-            let open = self.inner.volumes.open_segments().of(stream);
-            let open = open.into_iter().filter(|o| {
-                o.opened.epoch == stretch.epoch
-                    && o.opened.start < before
-                    && o.progress().fragments > 0
-            });
-            let open = open.max_by_key(|o| o.opened.start);
-            let row = self.inner.store.segment_before(stream, before).await?;
-            let found = match (open, row) {
-                (Some(open), Some(row)) if row.opened.start > open.opened.start => Found::Row(row),
-                (Some(open), _) => Found::Open(open),
-                (None, Some(row)) => Found::Row(row),
-                (None, None) => return Ok(None),
-            };
-            let (start, id) = found.key();
-            before = start;
-            if found.epoch() != stretch.epoch {
-                continue;
-            }
-            match self.open(found).await {
-                Ok(segment) => return Ok(Some(segment)),
-                Err(why) => self.passed_over(id, &why),
-            }
-        }
-        Ok(None)
-    }
-
-    async fn next_row(
-        &self,
-        stream: StreamId,
-        stretch: &Stretch,
-        place: Place,
-    ) -> Result<Option<Found>> {
-        let until = stretch.end.unwrap_or(FOREVER);
-        let fits = |opened: &model::NewSegment| {
-            let key = (opened.start, opened.id);
-            opened.epoch == stretch.epoch
-                && opened.start < until
-                && place.after.is_none_or(|after| key > after)
-        };
-        let open = self.inner.volumes.open_segments().of(stream);
-        let open = open.into_iter().filter(|o| {
-            let progress = o.progress();
-            fits(&o.opened) && (!progress.finished || progress.end > place.from)
-        });
-        let open = open.min_by_key(|o| (o.opened.start, o.opened.id));
-
-        let range = place.from.max(stretch.start)..until;
-        let mut after = place.after;
-        let row = loop {
-            let store = &self.inner.store;
-            let page =
-                store.segments_overlapping(stream, range.clone(), after, limits::PAGE).await?;
-            let last = page.last().map(|r| (r.opened.start, r.opened.id));
-            let full = page.len() >= limits::PAGE as usize;
-            if let Some(row) = page.into_iter().find(|r| fits(&r.opened)) {
-                break Some(row);
-            }
-            if !full {
-                break None;
-            }
-            after = last;
-        };
-        Ok(match (open, row) {
-            (Some(open), Some(row)) if row.closed && row.opened.id == open.opened.id => {
-                Some(Found::Row(row))
-            }
-            (Some(open), Some(row))
-                if (row.opened.start, row.opened.id) < (open.opened.start, open.opened.id) =>
-            {
-                Some(Found::Row(row))
-            }
-            (Some(open), _) => Some(Found::Open(open)),
-            (None, Some(row)) => Some(Found::Row(row)),
-            (None, None) => None,
-        })
-    }
-
-    async fn open(&self, found: Found) -> Result<Segment, Unreadable> {
-        let row = match found {
-            Found::Open(open) => return Segment::growing(open).await,
-            Found::Row(row) => row,
-        };
-        if !row.closed
-            // It was opened after the registry was asked.
-            && let Some(open) = self.inner.volumes.open_segments().get(row.opened.id)
-        {
-            return Segment::growing(open).await;
-        }
-        let volumes = &self.inner.volumes;
-        let file = volumes.reader(&row.opened.volume, &row.opened.path).await?;
-        let known = self.kept().indexes.iter().find(|i| i.id == row.opened.id).map(Arc::clone);
-        if let Some(index) = known {
-            return Ok(Segment { index, file, open: None });
-        }
-        let index = Arc::new(segment::load(volumes, &row.opened, &file).await?);
-        if row.closed {
-            let mut kept = self.kept();
-            if kept.indexes.len() >= limits::INDEXES {
-                kept.indexes.pop_front();
-            }
-            kept.indexes.push_back(Arc::clone(&index));
-        }
-        Ok(Segment { index, file, open: None })
-    }
-
-    fn passed_over(&self, id: SegmentId, why: &Unreadable) {
-        match why {
-            // Retention took it between row and file, which is its right.
-            Unreadable::Open(crate::disk::ReadError::Missing(_)) => {
-                tracing::debug!(segment.id = %id, "segment is gone");
-            }
-            why => {
-                let error: &dyn std::error::Error = why;
-                tracing::warn!(segment.id = %id, error, "segment passed over");
-            }
-        }
-    }
-}
-
-/// A segment, before its file is opened.
-enum Found {
-    Open(Arc<OpenSegment>),
-    Row(model::Segment),
-}
-
-impl Found {
-    fn key(&self) -> (WallTime, SegmentId) {
-        let opened = match self {
-            Self::Open(open) => &open.opened,
-            Self::Row(row) => &row.opened,
-        };
-        (opened.start, opened.id)
-    }
-
-    fn epoch(&self) -> u32 {
-        match self {
-            Self::Open(open) => open.opened.epoch,
-            Self::Row(row) => row.opened.epoch,
-        }
     }
 }
 

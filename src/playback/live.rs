@@ -10,7 +10,8 @@
 use std::{sync::Arc, time::Duration};
 
 use super::{
-    archive::{Place, same_decoders},
+    archive::same_decoders,
+    find::Place,
     reader::{Beyond, Played, Playing, Reader, SLACK, Stage},
     timeline::Piece,
 };
@@ -22,6 +23,9 @@ use crate::{
     },
 };
 
+/// Where to look again on disk before a unit that came from the hub: segments begin and end on the
+/// recorder's clock, and within them a unit's time is reckoned from the camera's.
+const MARGIN: WallSpan = WallSpan::from_secs(2);
 /// A bounded range whose end has come ends this much later when the camera sends nothing.
 const PATIENCE: WallSpan = WallSpan::from_secs(2);
 
@@ -48,10 +52,7 @@ impl Reader {
         };
         let event = match patience {
             None => hub.next().await,
-            Some(patience) => match tokio::time::timeout(patience, hub.next()).await {
-                Ok(event) => event,
-                Err(_elapsed) => None,
-            },
+            Some(patience) => tokio::time::timeout(patience, hub.next()).await.unwrap_or_default(),
         };
         match event {
             Some(Event::Unit { run, unit, .. }) => return self.take_live(run, unit),
@@ -81,7 +82,8 @@ impl Reader {
         let start = self.map.get(self.at).map(|s| s.start);
         let from = match &self.playing {
             Some(playing) if playing.at == self.at => {
-                standing.or_else(|| self.tracks.first().map(|t| t.not_before)).or(start)
+                let from = standing.or_else(|| self.tracks.first().map(|t| t.not_before));
+                from.map(|from| from - MARGIN).or(start)
             }
             _ => start,
         };

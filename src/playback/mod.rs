@@ -24,6 +24,8 @@
 mod archive;
 mod buffers;
 mod clip;
+mod disk;
+mod find;
 mod live;
 mod npt;
 mod reader;

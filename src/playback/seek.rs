@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use super::{
     Reader, Result, Target,
-    archive::{Place, same_decoders},
+    archive::{FOREVER, same_decoders},
+    disk::Cursor,
+    find::Place,
     npt::Stretch,
-    reader::{Cursor, FOREVER, Playing, SLACK, Stage},
+    reader::{Playing, SLACK, Stage},
     segment::Segment,
 };
 use crate::{

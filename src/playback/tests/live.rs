@@ -245,3 +245,59 @@ async fn an_archive_whose_camera_is_off_ends() {
     assert_eq!(clip.tracks()[0], small());
     assert_whole(&rest_of(&mut bench.archive.reader(clip)).await, VIDEO, 0..50);
 }
+
+/// The recorder made a gap within the camera's run, and so has another name for what follows.
+#[tokio::test]
+async fn a_hole_within_the_cameras_run_is_skipped_on_disk_and_the_seam_to_live_still_holds() {
+    let mut bench = Bench::new().await;
+    bench.record(4.0).await;
+    let mut camera = bench.camera(0.0);
+    bench.film(&mut camera, 6.0).await;
+    camera.hole = 5;
+    camera.film(22.0);
+    bench.on_disk(20.0).await;
+    let t = bench.archive.timeline(bench.stream, after(0.0)..after(60.0)).await.unwrap();
+    assert_eq!(t.runs.len(), 2, "{t:?}");
+
+    let mut reader = bench.archive.reader(bench.clip(None, None).await);
+    let mut played = up_to(&mut reader, VIDEO, 168).await;
+    assert!(reader.is_live());
+    camera.film(30.0);
+    played.extend(up_to(&mut reader, VIDEO, 249).await);
+    assert_whole(&played, VIDEO, 0..250);
+    let flagged: Vec<_> =
+        played.iter().filter(|p| p.discontinuity).map(|p| (p.unit.track, p.unit.number)).collect();
+    assert_eq!(flagged, [(VIDEO, 60), (AUDIO, 94)]);
+    let last = played.iter().rfind(|p| p.unit.track == VIDEO).unwrap();
+    let closed_up = last.unit.wall - after(0.0) - last.npt;
+    assert!(closed_up > seconds(4.5) && closed_up <= seconds(5.0), "{closed_up:?}");
+    bench.stop().await;
+}
+
+/// The same, but live was followed through the hole: then falling behind must not repeat it.
+#[tokio::test]
+async fn after_a_hole_followed_live_a_lagging_reader_finds_its_unit_on_disk() {
+    let mut bench = Bench::new().await;
+    bench.record(4.0).await;
+    let mut camera = bench.camera(0.0);
+    bench.film(&mut camera, 6.0).await;
+    let mut reader = bench.archive.reader(bench.clip(None, None).await);
+    let mut played = up_to(&mut reader, VIDEO, 58).await;
+    camera.hole = 5;
+    camera.film(13.0);
+    played.extend(up_to(&mut reader, VIDEO, 72).await);
+    assert!(reader.is_live());
+    let npt = reader.position().npt;
+    reader.rest();
+    for at in 14..40 {
+        camera.film(f64::from(at));
+        bench.on_disk(f64::from(at) - 2.0).await;
+    }
+    played.extend(up_to(&mut reader, VIDEO, 335).await);
+    assert_whole(&played, VIDEO, 0..336);
+    let sounds = numbers(&played, AUDIO);
+    assert_eq!(sounds, (0..sounds.len() as u64).collect::<Vec<_>>());
+    let next = played.iter().find(|p| p.unit.track == VIDEO && p.unit.number == 73).unwrap();
+    assert_eq!(next.npt - npt, seconds(0.1), "what was played keeps its npt");
+    bench.stop().await;
+}

@@ -120,7 +120,11 @@ impl Bench {
         let root = dir.path().join("footage");
         std::fs::create_dir(&root).unwrap();
         let volume = VolumeSettings { path: root.clone(), max_bytes: None, min_free_bytes: 0 };
-        let settings = DiskSettings { volumes: vec![volume], ..DiskSettings::default() };
+        let settings = DiskSettings {
+            volumes: vec![volume],
+            sync_interval: Duration::from_millis(20),
+            ..DiskSettings::default()
+        };
         let volumes = Volumes::open(settings).unwrap();
         let hub = Arc::new(Hub::new(Limits::default()));
         let stream = CameraStream {
@@ -220,7 +224,16 @@ impl Bench {
         };
         let publisher = self.hub.channel(self.stream).publish(run).unwrap();
         let sent = BTreeMap::new();
-        Camera { publisher, base: after(at), pictures: 0, sounds: 0, gop: 10, reorder: false, sent }
+        Camera {
+            publisher,
+            base: after(at),
+            pictures: 0,
+            sounds: 0,
+            gop: 10,
+            reorder: false,
+            hole: 0,
+            sent,
+        }
     }
 
     /// Films, and waits until its first second is on disk.
@@ -306,6 +319,8 @@ struct Camera {
     gop: u64,
     /// Every second picture is shown before the one it follows in decoding order.
     reorder: bool,
+    /// Seconds in which it sent nothing, within its run.
+    hole: i64,
     sent: BTreeMap<(RunId, TrackIndex, u64), AccessUnit>,
 }
 
@@ -318,8 +333,9 @@ impl Camera {
     fn film(&mut self, until: f64) {
         let until = seconds(until);
         loop {
-            let picture = MediaTime::from_ticks(self.pictures as i64 * PICTURE);
-            let tone = MediaTime::from_ticks(self.sounds as i64 * SOUND);
+            let picture = self.pictures as i64 * PICTURE + self.hole * 90_000;
+            let picture = MediaTime::from_ticks(picture);
+            let tone = MediaTime::from_ticks(self.sounds as i64 * SOUND + self.hole * 16_000);
             let has_sound = self.publisher.run().tracks.len() > 1;
             let timescale = Timescale::new(16_000).unwrap();
             let (p, s) = (picture.to_span(Timescale::VIDEO), tone.to_span(timescale));
@@ -340,12 +356,12 @@ impl Camera {
     fn picture(&mut self) {
         let number = self.pictures;
         self.pictures += 1;
-        let key = number % self.gop == 0;
+        let key = number.is_multiple_of(self.gop);
         // With reordering I P b P b …: P is shown two pictures after its decoding, b one before.
         let (dts, cts) = match (self.reorder, key, number % self.gop % 2) {
             (false, ..) => (number as i64 * PICTURE, 0),
             (true, true, _) => ((number as i64 - 1) * PICTURE, PICTURE),
-            (true, false, 1) if (number + 1) % self.gop != 0 => {
+            (true, false, 1) if !(number + 1).is_multiple_of(self.gop) => {
                 ((number as i64 - 1) * PICTURE, 2 * PICTURE)
             }
             (true, false, 1) => ((number as i64 - 1) * PICTURE, PICTURE),
@@ -355,7 +371,7 @@ impl Camera {
         let body = payload(kind, number, 900 + (number % 7) as usize * 100);
         let tracks = Arc::clone(&self.publisher.run().tracks);
         let head = if key { tracks[0].parameters.in_band() } else { Bytes::new() };
-        let dts = MediaTime::from_ticks(dts);
+        let dts = MediaTime::from_ticks(dts + self.hole * 90_000);
         self.push(VIDEO, number, dts, cts as i32, Timescale::VIDEO, key, head, body);
     }
 
