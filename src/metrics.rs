@@ -31,7 +31,13 @@ pub type Labels<'a> = &'a [(&'static str, &'a str)];
 
 impl Exposition {
     /// A number that goes up and down.
-    pub fn gauge(&mut self, name: &'static str, help: &'static str, labels: Labels<'_>, value: f64) {
+    pub fn gauge(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: Labels<'_>,
+        value: f64,
+    ) {
         let mut gauge = Gauge::default();
         gauge.set_value(value);
         let mut metric = labelled(labels);
@@ -40,7 +46,13 @@ impl Exposition {
     }
 
     /// A number that only grows while the process lives.
-    pub fn counter(&mut self, name: &'static str, help: &'static str, labels: Labels<'_>, value: f64) {
+    pub fn counter(
+        &mut self,
+        name: &'static str,
+        help: &'static str,
+        labels: Labels<'_>,
+        value: f64,
+    ) {
         let mut counter = Counter::default();
         counter.set_value(value);
         let mut metric = labelled(labels);

@@ -20,7 +20,7 @@ use std::{
 
 use futures_util::future::{BoxFuture, join_all};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument, info_span};
+use tracing::info_span;
 
 use super::{coverage::CoverageCache, recording::Recording};
 use crate::{
@@ -267,7 +267,7 @@ impl CameraSet {
                 };
                 let stop = Stop::child_of(&self.stop);
                 let task = TaskTracker::new();
-                task.spawn(puller.run(stop.clone()).instrument(span));
+                task.spawn(puller.run(stop.clone()));
                 task.close();
                 Some(Pull { stop, task })
             }

@@ -27,7 +27,8 @@ impl Source for Collector {
         Box::pin(async move {
             for stream in self.cameras.all() {
                 let camera = stream.plan.slug.as_str();
-                let labels: Labels<'_> = &[("camera", camera), ("stream", stream.plan.role.as_str())];
+                let labels: Labels<'_> =
+                    &[("camera", camera), ("stream", stream.plan.role.as_str())];
                 self.ingest(out, &stream, labels);
                 record(out, &stream, labels);
                 self.coverage(out, &stream, labels).await;
@@ -62,7 +63,11 @@ impl Collector {
             ("vedette_ingest_units_total", "Pictures and sound frames received.", pull.units),
             ("vedette_ingest_bytes_total", "Payload bytes received.", pull.bytes),
             ("vedette_ingest_damaged_units_total", "Units that lost packets.", pull.damaged),
-            ("vedette_ingest_silences_total", "Times that sound stopped while video went on.", pull.silences),
+            (
+                "vedette_ingest_silences_total",
+                "Times that sound stopped while video went on.",
+                pull.silences,
+            ),
         ] {
             out.counter(name, help, labels, value as f64);
         }
@@ -102,8 +107,16 @@ fn record(out: &mut Exposition, stream: &Stream, labels: Labels<'_>) {
         ("vedette_record_units_total", "Pictures and sound frames recorded.", &c.units),
         ("vedette_record_bytes_total", "Payload bytes recorded.", &c.bytes),
         ("vedette_record_segments_total", "Segments closed.", &c.segments),
-        ("vedette_record_shed_units_total", "Units shed because the disk was too slow.", &c.shed_units),
-        ("vedette_record_dropped_units_total", "Units that could not be recorded.", &c.dropped_units),
+        (
+            "vedette_record_shed_units_total",
+            "Units shed because the disk was too slow.",
+            &c.shed_units,
+        ),
+        (
+            "vedette_record_dropped_units_total",
+            "Units that could not be recorded.",
+            &c.dropped_units,
+        ),
         ("vedette_record_gaps_total", "Gaps begun.", &c.gaps),
         ("vedette_record_rows_lost_total", "Index rows that could not be written.", &c.rows_lost),
     ] {
@@ -128,7 +141,13 @@ fn disk(out: &mut Exposition, c: &VolumeCounters, labels: Labels<'_>) {
     ] {
         out.gauge(name, help, labels, value.load(Relaxed) as f64);
     }
-    latency(out, "vedette_disk_write_seconds", "Time of a gathered write.", &c.write_latency, labels);
+    latency(
+        out,
+        "vedette_disk_write_seconds",
+        "Time of a gathered write.",
+        &c.write_latency,
+        labels,
+    );
     latency(out, "vedette_disk_sync_seconds", "Time of a round of syncs.", &c.sync_latency, labels);
 }
 
@@ -173,5 +192,12 @@ fn rtsp(out: &mut Exposition, c: &Counters) {
     }
     let first = c.first_packet();
     let help = "From PLAY to the first packet.";
-    out.histogram("vedette_rtsp_first_packet_seconds", help, &[], &first.buckets, first.count, first.sum);
+    out.histogram(
+        "vedette_rtsp_first_packet_seconds",
+        help,
+        &[],
+        &first.buckets,
+        first.count,
+        first.sum,
+    );
 }

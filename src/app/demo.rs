@@ -89,7 +89,9 @@ pub async fn run(
         println!("live: rtsp://{rtsp}/{slug}");
         println!("recording: rtsp://{rtsp}/{slug}/recording");
     }
-    println!("Open an address in VLC (Media, Open Network Stream) or the page in a browser; Ctrl-C ends it.");
+    println!(
+        "Open an address in VLC (Media, Open Network Stream) or the page in a browser; Ctrl-C ends it."
+    );
     println!("ready");
 
     let cameras_stop = CancellationToken::new();

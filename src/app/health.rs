@@ -35,7 +35,8 @@ async fn ask(base: &Url, path: &str) -> anyhow::Result<Result<(), String>> {
         .await
         .with_context(|| format!("connect to {host}:{port}"))?;
     let path = format!("{}{path}", base.path().trim_end_matches('/'));
-    let request = format!("GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n");
+    let request =
+        format!("GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n");
     socket.write_all(request.as_bytes()).await.context("send the request")?;
     let mut answer = Vec::new();
     socket.take(MOST).read_to_end(&mut answer).await.context("read the answer")?;

@@ -71,7 +71,7 @@ impl Recording {
         let make = move || {
             Recorder::new(
                 target.clone(),
-                parts.record.clone(),
+                parts.record,
                 Arc::clone(&channel),
                 Arc::clone(&parts.volumes),
                 parts.store.clone(),

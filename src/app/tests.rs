@@ -1,1 +1,322 @@
-//! To come.
+//! The whole recorder in one process: simulated cameras over real sockets, real files and index.
+
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    num::NonZeroU16,
+    time::Duration,
+};
+
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::simulate::{self, Simulator};
+
+const PASSWORD: &str = "correct horse";
+const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Simulated cameras that can be switched off.
+struct Cameras {
+    urls: Vec<String>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Cameras {
+    async fn start(n: u16) -> Self {
+        Self::start_at(n, ANY).await
+    }
+
+    async fn start_at(n: u16, listen: SocketAddr) -> Self {
+        let mut settings = simulate::Settings::new(listen, NonZeroU16::new(n).unwrap());
+        settings.login = Some(("viewer".to_owned(), Secret::new("camera-password".to_owned())));
+        let simulator = Simulator::bind(settings, Clock::system()).await.unwrap();
+        let urls = simulator
+            .urls()
+            .map(|u| u.replace("rtsp://", "rtsp://viewer:camera-password@"))
+            .collect();
+        let stop = CancellationToken::new();
+        let task = spawn(simulator.run(stop.clone()));
+        Self { urls, stop, task }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap();
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "each handle is awaited by its test")]
+fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    tokio::spawn(work)
+}
+
+struct Running {
+    http: SocketAddr,
+    stop: CancellationToken,
+    task: JoinHandle<anyhow::Result<()>>,
+    client: reqwest::Client,
+}
+
+impl Running {
+    async fn start(folder: &Path) -> Self {
+        let mut config = Config::default();
+        config.http.listen = ANY;
+        config.rtsp.listen = ANY;
+        config.database.path = folder.join("vedette.db");
+        config.database.key_file = folder.join("vedette.key");
+        config.recording.segment = Duration::from_secs(2);
+        config.auth.admin_password = Some(Secret::new(PASSWORD.to_owned()));
+        config.volumes = vec![crate::config::Volume {
+            path: folder.join("footage"),
+            max_bytes: None,
+            min_free_bytes: 0,
+        }];
+        let app = App::build(config).await.unwrap();
+        let http = app.http_addr().unwrap();
+        let stop = CancellationToken::new();
+        let task = spawn(app.run(stop.clone()));
+        Self { http, stop, task, client: reqwest::Client::new() }
+    }
+
+    async fn stop(self) {
+        self.stop.cancel();
+        self.task.await.unwrap().unwrap();
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> (StatusCode, String) {
+        let url = format!("http://{}{path}", self.http);
+        let mut request = self.client.request(method, url).basic_auth(ADMIN, Some(PASSWORD));
+        if let Some(body) = body {
+            request = request.json(&body);
+        }
+        let answer = request.send().await.unwrap();
+        (answer.status(), answer.text().await.unwrap())
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let (status, text) = self.ask(Method::GET, path, None).await;
+        assert_eq!(status, StatusCode::OK, "{path}: {text}");
+        serde_json::from_str(&text).unwrap()
+    }
+
+    async fn change(&self, method: Method, path: &str, body: Value) {
+        let (status, text) = self.ask(method, path, Some(body)).await;
+        assert!(status.is_success(), "{path}: {status} {text}");
+    }
+
+    async fn add(&self, slug: &str, url: &str) {
+        self.change(Method::POST, "/api/v1/cameras", json!({ "slug": slug, "url": url })).await;
+    }
+
+    /// Asks until `wanted` finds what it waits for.
+    async fn eventually<T>(&self, path: &str, wanted: impl Fn(&Value) -> Option<T>) -> T {
+        let mut last = Value::Null;
+        for _ in 0..400 {
+            last = self.get(path).await;
+            if let Some(found) = wanted(&last) {
+                return found;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{path} never came to it: {last:#}");
+    }
+
+    async fn recording(&self, slug: &str) -> Value {
+        self.eventually(&format!("/api/v1/cameras/{slug}/status"), |status| {
+            let stream = &status["streams"][0];
+            (stream["recording"] == true && stream["state"] == "running").then(|| stream.clone())
+        })
+        .await
+    }
+
+    /// Waits until nothing has come for longer than a simulated camera has at hand for a new
+    /// connection, so that its return leaves a gap.
+    async fn missing(&self, slug: &str) {
+        self.eventually("/api/v1/status", |status| {
+            let camera = status["cameras"].as_array()?.iter().find(|c| c["slug"] == slug)?;
+            let stream = &camera["streams"][0];
+            let silent = match &stream["last_unit_at"] {
+                Value::Null => at(&status["now"]) - at(&status["started"]),
+                last => at(&status["now"]) - at(last),
+            };
+            let long = silent > chrono::TimeDelta::milliseconds(1_500);
+            (stream["recording"] == false && long).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits for a gap of that reason.
+    async fn gap(&self, slug: &str, reason: &str) {
+        self.eventually(&format!("/api/v1/cameras/{slug}/timeline"), |timeline| {
+            let gaps = timeline["gaps"].as_array()?;
+            gaps.iter().any(|g| g["reason"] == reason).then_some(())
+        })
+        .await;
+    }
+
+    async fn closed_segments(&self, slug: &str, n: usize) -> Vec<Value> {
+        self.eventually(&format!("/api/v1/cameras/{slug}/segments"), |list| {
+            let items = list["items"].as_array()?;
+            let closed: Vec<_> = items.iter().filter(|s| s["state"] == "closed").cloned().collect();
+            (closed.len() >= n).then_some(closed)
+        })
+        .await
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_camera_sends_is_listed_and_stopping_completes_the_open_segment() {
+    let folder = tempfile::tempdir().unwrap();
+    let cameras = Cameras::start(1).await;
+    let vedette = Running::start(folder.path()).await;
+    vedette.add("door", &cameras.urls[0]).await;
+    let stream = vedette.recording("door").await;
+    assert_eq!(stream["video"]["codec"], "H.264");
+    assert_eq!(stream["audio"]["codec"], "AAC");
+    let segments = vedette.closed_segments("door", 2).await;
+    for pair in segments.windows(2) {
+        assert_eq!(pair[0]["end"], pair[1]["start"], "no gap within a run");
+    }
+    let (status, text) = vedette.ask(Method::GET, "/readyz", None).await;
+    assert_eq!(status, StatusCode::OK, "{text}");
+    vedette.stop().await;
+
+    // What is listed is on disk, also after a restart.
+    let vedette = Running::start(folder.path()).await;
+    vedette.recording("door").await;
+    let list = vedette.get("/api/v1/cameras/door/segments").await;
+    for item in list["items"].as_array().unwrap() {
+        let path = Path::new(item["volume"].as_str().unwrap()).join(item["path"].as_str().unwrap());
+        assert!(path.exists(), "{}", path.display());
+    }
+    let timeline = vedette.get("/api/v1/cameras/door/timeline").await;
+    let last = timeline["runs"].as_array().unwrap().last().unwrap();
+    assert_eq!(last["end"], Value::Null, "it goes on");
+    vedette.stop().await;
+    cameras.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_restarts_only_that_camera_and_only_when_it_has_to() {
+    let folder = tempfile::tempdir().unwrap();
+    let cameras = Cameras::start(3).await;
+    let vedette = Running::start(folder.path()).await;
+    vedette.add("door", &cameras.urls[0]).await;
+    vedette.add("gate", &cameras.urls[1]).await;
+    let door = vedette.recording("door").await;
+    let gate = vedette.recording("gate").await;
+
+    vedette.change(Method::PATCH, "/api/v1/cameras/door", json!({ "name": "Front door" })).await;
+    let renamed = vedette.recording("door").await;
+    assert!(is_same_moment(&renamed["since"], &door["since"]), "a name restarts nothing");
+
+    vedette.change(Method::PATCH, "/api/v1/cameras/door", json!({ "url": cameras.urls[2] })).await;
+    vedette
+        .eventually("/api/v1/cameras/door/status", |status| {
+            let stream = &status["streams"][0];
+            (stream["reconnects"] == 1 && stream["recording"] == true).then_some(())
+        })
+        .await;
+    let after = vedette.recording("gate").await;
+    assert_eq!(after["reconnects"], 0);
+    assert!(is_same_moment(&after["since"], &gate["since"]));
+    vedette.stop().await;
+    cameras.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_that_is_switched_off_is_not_missed_and_one_that_is_gone_has_no_metrics() {
+    let folder = tempfile::tempdir().unwrap();
+    let cameras = Cameras::start(1).await;
+    let vedette = Running::start(folder.path()).await;
+    vedette.add("door", &cameras.urls[0]).await;
+    vedette.recording("door").await;
+
+    vedette.change(Method::PATCH, "/api/v1/cameras/door", json!({ "enabled": false })).await;
+    let status = vedette.get("/api/v1/cameras/door/status").await;
+    assert_eq!(status["streams"][0]["state"], "stopped");
+    let last_gap = |timeline: &Value| timeline["gaps"].as_array().unwrap().last().cloned();
+    let timeline = vedette.get("/api/v1/cameras/door/timeline").await;
+    let gap = last_gap(&timeline).expect("a gap that lasts");
+    assert_eq!((&gap["reason"], &gap["end"]), (&json!("disabled"), &Value::Null), "{timeline:#}");
+
+    vedette.change(Method::PATCH, "/api/v1/cameras/door", json!({ "enabled": true })).await;
+    vedette.recording("door").await;
+    let (_, scraped) = vedette.ask(Method::GET, "/metrics", None).await;
+    for series in [
+        "vedette_ingest_up{camera=\"door\",stream=\"main\"} 1",
+        "vedette_record_active{camera=\"door\",stream=\"main\"} 1",
+        "vedette_record_gap_seconds{camera=\"door\",stream=\"main\",reason=\"crash\"} 0",
+        "vedette_record_completeness_ratio{camera=\"door\",stream=\"main\"}",
+        "vedette_disk_write_seconds_count{volume=",
+        "vedette_rtsp_sessions 0",
+        "vedette_hub_bytes ",
+    ] {
+        assert!(scraped.contains(series), "{series} is not in\n{scraped}");
+    }
+
+    let (status, _) =
+        vedette.ask(Method::DELETE, "/api/v1/cameras/door?footage=delete", None).await;
+    assert_eq!(status, StatusCode::NO_CONTENT);
+    let (_, scraped) = vedette.ask(Method::GET, "/metrics", None).await;
+    assert!(!scraped.contains("camera=\"door\""), "{scraped}");
+    vedette.stop().await;
+    let left = walk(&folder.path().join("footage"));
+    assert!(!left.iter().any(|p| p.ends_with(".mp4")), "{left:?}");
+    cameras.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_that_goes_and_comes_back_is_recorded_again_with_the_reason_in_the_gap() {
+    let folder = tempfile::tempdir().unwrap();
+    let cameras = Cameras::start(1).await;
+    let address: SocketAddr =
+        cameras.urls[0].split('@').nth(1).unwrap().split('/').next().unwrap().parse().unwrap();
+    let vedette = Running::start(folder.path()).await;
+    vedette.add("door", &cameras.urls[0]).await;
+    vedette.recording("door").await;
+    cameras.stop().await;
+    vedette.missing("door").await;
+    let (status, _) = vedette.ask(Method::GET, "/readyz", None).await;
+    assert_eq!(status, StatusCode::OK, "a camera that is off does not get the recorder restarted");
+    let cameras = Cameras::start_at(1, address).await;
+    vedette.recording("door").await;
+    vedette.gap("door", "disconnected").await;
+
+    // A restart while it is off: the gap is the recorder's until it runs again.
+    vedette.stop().await;
+    cameras.stop().await;
+    let vedette = Running::start(folder.path()).await;
+    vedette.missing("door").await;
+    let cameras = Cameras::start_at(1, address).await;
+    vedette.recording("door").await;
+    vedette.gap("door", "vedette_down").await;
+    let timeline = vedette.get("/api/v1/cameras/door/timeline").await;
+    assert_eq!(timeline["runs"].as_array().unwrap().len(), 3, "{timeline:#}");
+    vedette.stop().await;
+    cameras.stop().await;
+}
+
+/// The API counts moments back from a monotonic clock, which may differ by microseconds.
+fn is_same_moment(a: &Value, b: &Value) -> bool {
+    (at(a) - at(b)).abs() < chrono::TimeDelta::milliseconds(50)
+}
+
+fn at(time: &Value) -> chrono::DateTime<chrono::FixedOffset> {
+    chrono::DateTime::parse_from_rfc3339(time.as_str().unwrap()).unwrap()
+}
+
+fn walk(folder: &Path) -> Vec<String> {
+    let mut found = Vec::new();
+    let Ok(entries) = std::fs::read_dir(folder) else { return found };
+    for entry in entries.map(Result::unwrap) {
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(walk(&entry.path()));
+        } else {
+            found.push(entry.path().to_string_lossy().into_owned());
+        }
+    }
+    found
+}

@@ -60,8 +60,7 @@ pub(super) fn parse_camera_url(text: &str) -> Result<CameraUrl, &'static str> {
     const BAD: &str = "has credentials that are no UTF-8 text";
     let user = decode(url.username()).ok_or(BAD)?;
     let password = url.password().map(|p| decode(p).ok_or(BAD)).transpose()?;
-    let login = (!user.is_empty() || password.is_some())
-        .then(|| (user, password.map(Secret::new)));
+    let login = (!user.is_empty() || password.is_some()).then(|| (user, password.map(Secret::new)));
     if login.as_ref().is_some_and(|(user, _)| user.is_empty()) {
         return Err("has a password without a user name");
     }
@@ -119,7 +118,10 @@ mod tests {
         let read = parse_camera_url("rtsp://admin:p%40ss%3A@10.0.0.7:554/h264?ch=1").unwrap();
         assert_eq!(read.url, "rtsp://10.0.0.7:554/h264?ch=1");
         let (user, password) = read.login.unwrap();
-        assert_eq!((user.as_str(), password.unwrap().expose().to_owned()), ("admin", "p@ss:".to_owned()));
+        assert_eq!(
+            (user.as_str(), password.unwrap().expose().to_owned()),
+            ("admin", "p@ss:".to_owned())
+        );
     }
 
     #[test]
@@ -144,7 +146,10 @@ mod tests {
     #[test]
     fn secrets_in_the_query_or_path_are_not_shown() {
         for (url, expected) in [
-            ("rtsp://cam/live?user=a&password=b&channel=1", "rtsp://cam/live?user=a&password=***&channel=1"),
+            (
+                "rtsp://cam/live?user=a&password=b&channel=1",
+                "rtsp://cam/live?user=a&password=***&channel=1",
+            ),
             ("rtsp://cam/user=a&PASSWORD=b&channel=1", "rtsp://cam/user=a&PASSWORD=***&channel=1"),
             ("rtsp://cam/plain?x=1", "rtsp://cam/plain?x=1"),
             ("rtsp://cam:554/", "rtsp://cam:554/"),

@@ -17,16 +17,15 @@ use super::{
     Api,
     address::rtsp_base,
     auth::Caller,
-    camera_body::{self, CameraCreate, CameraPatch, CameraView},
+    camera_body,
+    camera_view::{CameraCreate, CameraPatch, CameraView},
     error::{ApiError, Problem, Result},
     extract::{CameraSlug, JsonObject, Params},
 };
 use crate::{access::Action, id::Slug, model::Camera, store::StoreError};
 
 pub(super) fn router() -> OpenApiRouter<Api> {
-    OpenApiRouter::new()
-        .routes(routes!(list, create))
-        .routes(routes!(read, change, delete))
+    OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(read, change, delete))
 }
 
 /// A page of cameras.

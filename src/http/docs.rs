@@ -47,7 +47,8 @@ struct Schemes;
 impl Modify for Schemes {
     fn modify(&self, api: &mut openapi::OpenApi) {
         let components = api.components.get_or_insert_default();
-        for (name, scheme) in [("basic", HttpAuthScheme::Basic), ("bearer", HttpAuthScheme::Bearer)] {
+        for (name, scheme) in [("basic", HttpAuthScheme::Basic), ("bearer", HttpAuthScheme::Bearer)]
+        {
             let scheme = SecurityScheme::Http(HttpBuilder::new().scheme(scheme).build());
             components.add_security_scheme(name, scheme);
         }
@@ -57,16 +58,18 @@ impl Modify for Schemes {
 /// `base` is the prefix behind a reverse proxy.
 pub(super) fn router(description: openapi::OpenApi, base: &str) -> Router<Api> {
     let document = Arc::new(description);
-    let config = Arc::new(
-        Config::new([format!("{base}{OPENAPI}")]).use_base_layout().validator_url("none"),
-    );
+    let config =
+        Arc::new(Config::new([format!("{base}{OPENAPI}")]).use_base_layout().validator_url("none"));
     let slashed = format!("{base}/api/docs/");
     let index = Arc::clone(&config);
     Router::new()
         .route(OPENAPI, get(move || async move { Json(document) }))
         .route("/api/docs", get(move || async move { Redirect::permanent(&slashed) }))
         .route("/api/docs/", get(move || async move { file("", index) }))
-        .route("/api/docs/{*file}", get(move |Path(path): Path<String>| async move { file(&path, config) }))
+        .route(
+            "/api/docs/{*file}",
+            get(move |Path(path): Path<String>| async move { file(&path, config) }),
+        )
 }
 
 fn file(path: &str, config: Arc<Config<'static>>) -> Response {

@@ -127,12 +127,12 @@ impl ApiError {
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "about:blank", "Method not allowed")
             }
-            Self::SlugTaken(_) => (StatusCode::CONFLICT, "urn:vedette:problem:conflict", "Conflict"),
-            Self::Invalid(_) => (
-                StatusCode::UNPROCESSABLE_ENTITY,
-                "urn:vedette:problem:invalid",
-                "Invalid fields",
-            ),
+            Self::SlugTaken(_) => {
+                (StatusCode::CONFLICT, "urn:vedette:problem:conflict", "Conflict")
+            }
+            Self::Invalid(_) => {
+                (StatusCode::UNPROCESSABLE_ENTITY, "urn:vedette:problem:invalid", "Invalid fields")
+            }
             Self::NotJson(_) | Self::NotAnObject | Self::BodyBroken => {
                 (StatusCode::BAD_REQUEST, "urn:vedette:problem:malformed", "Malformed body")
             }
@@ -140,17 +140,17 @@ impl ApiError {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "about:blank", "Unsupported media type")
             }
             Self::TooLarge(_) => (StatusCode::PAYLOAD_TOO_LARGE, "about:blank", "Body too large"),
-            Self::Unauthenticated | Self::BadCredentials => (
-                StatusCode::UNAUTHORIZED,
-                "urn:vedette:problem:unauthenticated",
-                "Not logged in",
-            ),
+            Self::Unauthenticated | Self::BadCredentials => {
+                (StatusCode::UNAUTHORIZED, "urn:vedette:problem:unauthenticated", "Not logged in")
+            }
             Self::TooManyAttempts { .. } => (
                 StatusCode::TOO_MANY_REQUESTS,
                 "urn:vedette:problem:too-many-attempts",
                 "Too many attempts",
             ),
-            Self::Forbidden => (StatusCode::FORBIDDEN, "urn:vedette:problem:forbidden", "Forbidden"),
+            Self::Forbidden => {
+                (StatusCode::FORBIDDEN, "urn:vedette:problem:forbidden", "Forbidden")
+            }
             Self::CrossSite => {
                 (StatusCode::FORBIDDEN, "urn:vedette:problem:cross-site", "Cross-site request")
             }
@@ -158,9 +158,11 @@ impl ApiError {
                 (StatusCode::SERVICE_UNAVAILABLE, "urn:vedette:problem:unavailable", "Unavailable")
             }
             Self::TimedOut => (StatusCode::GATEWAY_TIMEOUT, "about:blank", "Timed out"),
-            Self::Internal(_) => {
-                (StatusCode::INTERNAL_SERVER_ERROR, "urn:vedette:problem:internal", "Internal error")
-            }
+            Self::Internal(_) => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "urn:vedette:problem:internal",
+                "Internal error",
+            ),
         }
     }
 

@@ -8,7 +8,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     Api,
     auth::Caller,
-    camera_body::RoleName,
+    camera_view::RoleName,
     error::{ApiError, Problem, Result},
     extract::{CameraSlug, Params},
 };

@@ -17,6 +17,7 @@
 mod address;
 mod auth;
 mod camera_body;
+mod camera_view;
 mod cameras;
 mod docs;
 mod error;
@@ -188,7 +189,6 @@ impl Api {
 }
 
 /// The whole HTTP side.
-#[must_use]
 pub fn router(parts: Parts) -> Router {
     let base = parts.settings.base_path.clone();
     let started = parts.clock.now();
@@ -201,7 +201,8 @@ pub fn router(parts: Parts) -> Router {
         .fallback(inside_fallback)
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(middleware::from_fn_with_state(api.clone(), auth::require_login));
-    let all = Router::new().merge(health::router()).fallback_service(inside.with_state(api.clone()));
+    let all =
+        Router::new().merge(health::router()).fallback_service(inside.with_state(api.clone()));
     let all = all.with_state(api.clone());
     let all = if base.is_empty() { all } else { under(&base, all) };
     layers::wrap(all, api)

@@ -32,7 +32,10 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 
 /// What to look at.
 #[derive(Debug, utoipa::ToSchema)]
-#[expect(dead_code, reason = "describes the body for OpenAPI; read by `Fields`, to name every mistake")]
+#[expect(
+    dead_code,
+    reason = "describes the body for OpenAPI; read by `Fields`, to name every mistake"
+)]
 struct ProbeRequest {
     /// May hold credentials.
     url: String,

@@ -7,7 +7,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     Api, StreamState,
     auth::Caller,
-    camera_body::RoleName,
+    camera_view::RoleName,
     error::{Problem, Result},
     extract::{CameraSlug, Params},
 };

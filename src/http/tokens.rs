@@ -31,7 +31,10 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 /// A token to make.
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(as = TokenCreate)]
-#[expect(dead_code, reason = "describes the body for OpenAPI; read by `Fields`, to name every mistake")]
+#[expect(
+    dead_code,
+    reason = "describes the body for OpenAPI; read by `Fields`, to name every mistake"
+)]
 struct TokenCreate {
     /// What it is for.
     name: String,
@@ -128,10 +131,8 @@ async fn create(
     let name = name.unwrap_or_default();
     let minted = api.access.mint_token(&caller.principal, &name, expires).await?;
     tracing::info!(token.id = %minted.token.id, by = %caller.principal.name, "token made");
-    let created = Created {
-        token_facts: (&minted.token).into(),
-        token: minted.text.expose().to_owned(),
-    };
+    let created =
+        Created { token_facts: (&minted.token).into(), token: minted.text.expose().to_owned() };
     Ok((StatusCode::CREATED, Json(created)))
 }
 

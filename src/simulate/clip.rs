@@ -51,7 +51,8 @@ impl Clip {
             let stbl = &trak.mdia.minf.stbl;
             match stbl.stsd.codecs.first() {
                 Some(Codec::Avc1(avc1)) => {
-                    let set = |sets: &[Vec<u8>]| sets.iter().map(|s| Bytes::from(s.clone())).collect();
+                    let set =
+                        |sets: &[Vec<u8>]| sets.iter().map(|s| Bytes::from(s.clone())).collect();
                     let sps: Vec<Bytes> = set(&avc1.avcc.sequence_parameter_sets);
                     let pps = set(&avc1.avcc.picture_parameter_sets);
                     let sps = sps.into_iter().next().ok_or(ClipError("no SPS"))?;
@@ -72,7 +73,7 @@ impl Clip {
         let (video_parameters, mut video) = video.ok_or(ClipError("no video"))?;
         let (audio_parameters, audio) = audio.ok_or(ClipError("no audio"))?;
         let whole = video.len() as u64 * AAC_RATE == audio.len() as u64 * AAC_SAMPLES * FPS
-            && video.len() as u64 % GOP == 0
+            && (video.len() as u64).is_multiple_of(GOP)
             && !video.is_empty();
         if !whole {
             return Err(ClipError("video and audio differ in length"));

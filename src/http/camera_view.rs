@@ -1,0 +1,194 @@
+//! A camera in JSON: what answers show, and what requests may hold, for the API's description.
+
+use serde::Serialize;
+
+use super::address::shown;
+use crate::{
+    id::{Role, Slug},
+    model::{Camera, CameraStream, RecordMode, RetentionLimits, Transport},
+};
+
+/// A camera to add: either `url` or `streams`.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(as = CameraCreate)]
+#[expect(
+    dead_code,
+    reason = "describes the body for OpenAPI; read by `Fields`, to name every mistake"
+)]
+pub(super) struct CameraCreate {
+    /// What the camera is called in paths and addresses; never changes.
+    #[schema(pattern = "^[a-z0-9-]{1,63}$", example = "front-door")]
+    slug: String,
+    /// What people see; the slug unless told.
+    name: Option<String>,
+    /// The main stream's address. Credentials in it are taken out and kept as secrets.
+    #[schema(example = "rtsp://user:password@10.0.0.7/h264")]
+    url: Option<String>,
+    /// One or two streams; one must be `main`.
+    streams: Option<Vec<StreamBody>>,
+    /// Login at the camera.
+    username: Option<String>,
+    /// Password at the camera; never shown again.
+    #[schema(format = Password)]
+    password: Option<String>,
+    /// Off: neither pulled nor expected. On unless told.
+    enabled: Option<bool>,
+    /// Only `pull` so far.
+    source: Option<String>,
+    /// Whether its streams are recorded: always, unless told.
+    record: Option<RecordMode>,
+    /// Limits.
+    retention: Option<RetentionLimits>,
+    /// Root folder of the volume it is pinned to.
+    volume: Option<String>,
+}
+
+/// A merge patch (RFC 7396): what is not mentioned stays, `null` takes away.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(as = CameraPatch)]
+#[expect(
+    dead_code,
+    reason = "describes the body for OpenAPI; read by `Fields`, to name every mistake"
+)]
+pub(super) struct CameraPatch {
+    /// What people see.
+    name: Option<String>,
+    /// The main stream's address.
+    url: Option<String>,
+    /// All streams; replaces the list. A role that stays keeps its footage.
+    streams: Option<Vec<StreamBody>>,
+    /// Login at the camera.
+    username: Option<String>,
+    /// Password at the camera.
+    #[schema(format = Password)]
+    password: Option<String>,
+    /// Off: neither pulled nor expected.
+    enabled: Option<bool>,
+    /// Whether its streams are recorded.
+    record: Option<RecordMode>,
+    /// Limits.
+    retention: Option<RetentionLimits>,
+    /// Root folder of the volume it is pinned to.
+    volume: Option<String>,
+}
+
+/// A stream to pull.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(as = StreamCreate)]
+#[expect(
+    dead_code,
+    reason = "describes the body for OpenAPI; read by `Fields`, to name every mistake"
+)]
+pub(super) struct StreamBody {
+    role: RoleName,
+    url: String,
+    /// TCP, and UDP where the camera refuses it, unless told.
+    transport: Option<Transport>,
+    /// Whether to take its sound; yes unless told.
+    audio: Option<bool>,
+    /// Overrides the camera's.
+    record: Option<RecordMode>,
+    /// Overrides the camera's.
+    retention: Option<RetentionLimits>,
+    /// Overrides the camera's.
+    volume: Option<String>,
+}
+
+/// Which stream of a camera.
+#[derive(Clone, Copy, Debug, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Role)]
+pub(super) enum RoleName {
+    /// Full resolution.
+    Main,
+    /// Low resolution.
+    Sub,
+}
+
+impl From<Role> for RoleName {
+    fn from(role: Role) -> Self {
+        match role {
+            Role::Main => Self::Main,
+            Role::Sub => Self::Sub,
+        }
+    }
+}
+
+/// A camera as answers show it: never with a password.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Camera)]
+pub(super) struct CameraView {
+    #[schema(value_type = String)]
+    slug: Slug,
+    name: String,
+    enabled: bool,
+    /// Always `pull` so far.
+    source: &'static str,
+    record: RecordMode,
+    retention: RetentionLimits,
+    volume: Option<String>,
+    username: Option<String>,
+    /// Whether a password is kept for it.
+    has_password: bool,
+    streams: Vec<StreamView>,
+    #[schema(value_type = String, format = DateTime)]
+    created: String,
+    #[schema(value_type = String, format = DateTime)]
+    updated: String,
+}
+
+/// A stream as answers show it.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Stream)]
+pub(super) struct StreamView {
+    role: RoleName,
+    /// Without credentials; a secret in its query is shown as `***`.
+    url: String,
+    transport: Transport,
+    audio: bool,
+    record: Option<RecordMode>,
+    retention: Option<RetentionLimits>,
+    volume: Option<String>,
+    /// Where to watch it live.
+    live: String,
+    /// Where to play its footage.
+    recording: String,
+}
+
+impl CameraView {
+    /// `rtsp` is the RTSP server's address as the client reaches it.
+    pub(super) fn new(camera: &Camera, rtsp: &str) -> Self {
+        let slug = &camera.slug;
+        let stream = |s: &CameraStream| {
+            let base = match s.role {
+                Role::Main => format!("{rtsp}/{slug}"),
+                Role::Sub => format!("{rtsp}/{slug}/{}", s.role),
+            };
+            StreamView {
+                role: s.role.into(),
+                url: shown(&s.url),
+                transport: s.transport,
+                audio: s.audio,
+                record: s.record,
+                retention: s.retention,
+                volume: s.volume.clone(),
+                recording: format!("{base}/recording"),
+                live: base,
+            }
+        };
+        Self {
+            slug: slug.clone(),
+            name: camera.name.clone(),
+            enabled: camera.enabled,
+            source: "pull",
+            record: camera.record,
+            retention: camera.retention,
+            volume: camera.volume.clone(),
+            username: camera.username.clone(),
+            has_password: camera.password.is_some(),
+            streams: camera.streams.iter().map(stream).collect(),
+            created: camera.created.to_string(),
+            updated: camera.updated.to_string(),
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! The whole router over a real index: what each route answers, and what it never does.
+
+mod access;
+mod cameras;
+mod footage;
+mod shapes;
+
+use std::sync::{Mutex, atomic::AtomicUsize};
+
+use axum::{
+    body::Body,
+    extract::connect_info::ConnectInfo,
+    http::{HeaderMap, Method, Request, StatusCode, header},
+};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use tower::ServiceExt;
+
+use super::*;
+use crate::{
+    access::Mode,
+    disk,
+    hub::{Hub, Limits},
+    id::{CameraId, RunId, SegmentId},
+    metrics::Exposition,
+    model::{Gap, NewSegment, RunRow, TrackStart},
+    proto::{
+        reason::GapReason,
+        time::{MediaTime, WallSpan},
+    },
+    seal::Sealer,
+};
+
+const PASSWORD: &str = "correct horse";
+const SECRET: &str = "s3cr3t-of-the-camera";
+const NOON: WallTime = WallTime::from_micros(1_795_348_800_000_000);
+
+/// Notes what it is told.
+#[derive(Default)]
+struct Told {
+    applied: Mutex<Vec<Camera>>,
+    removed: Mutex<Vec<CameraId>>,
+    problems: AtomicUsize,
+}
+
+impl CameraControl for Told {
+    fn apply(&self, camera: Camera) -> BoxFuture<'_, ()> {
+        self.applied.lock().unwrap().push(camera);
+        Box::pin(async {})
+    }
+    fn remove(&self, camera: Camera) -> BoxFuture<'_, ()> {
+        self.removed.lock().unwrap().push(camera.id);
+        Box::pin(async {})
+    }
+    fn status(&self, _: StreamId) -> Option<StreamState> {
+        None
+    }
+    fn completeness(&self, _: StreamId) -> BoxFuture<'_, Option<f64>> {
+        Box::pin(async { Some(0.75) })
+    }
+    fn problems(&self) -> Vec<String> {
+        let n = self.problems.load(std::sync::atomic::Ordering::SeqCst);
+        vec!["a volume cannot be written".to_owned(); n]
+    }
+}
+
+struct Nothing;
+
+impl Source for Nothing {
+    fn collect<'a>(&'a self, _: &'a mut Exposition) -> BoxFuture<'a, ()> {
+        Box::pin(async {})
+    }
+}
+
+struct Recorder {
+    router: Router,
+    store: Store,
+    volumes: Arc<Volumes>,
+    told: Arc<Told>,
+    tasks: TaskTracker,
+    clock: Clock,
+    volume: String,
+    _folder: tempfile::TempDir,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    text: String,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|e| panic!("{e}: {}", self.text))
+    }
+
+    /// Checks that it is a problem of that status, and gives the names of the fields at fault.
+    #[track_caller]
+    fn problem(&self, status: u16) -> Vec<String> {
+        assert_eq!(self.status.as_u16(), status, "{}", self.text);
+        assert_eq!(self.headers[header::CONTENT_TYPE], "application/problem+json", "{}", self.text);
+        let problem = self.json();
+        assert_eq!(problem["status"], status);
+        for field in ["type", "title", "detail"] {
+            assert!(problem[field].as_str().is_some_and(|s| !s.is_empty()), "{field}: {problem}");
+        }
+        let errors = problem["errors"].as_array().cloned().unwrap_or_default();
+        errors.iter().map(|e| e["field"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+impl Recorder {
+    async fn new() -> Self {
+        Self::with(Mode::Password, "").await
+    }
+
+    async fn with(mode: Mode, base: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(NOON);
+        let sealer = Sealer::open_or_create(&folder.path().join("key")).unwrap();
+        let path = folder.path().join("vedette.db");
+        let store = Store::open(&path, clock.clone(), sealer.clone()).await.unwrap();
+        let access = Access::new(store.clone(), sealer, clock.clone(), mode);
+        access.ensure_admin(Some(Secret::new(PASSWORD.to_owned()))).await.unwrap();
+        let volume = folder.path().join("footage");
+        let volumes = Volumes::open(disk::Settings {
+            volumes: vec![disk::VolumeSettings {
+                path: volume.clone(),
+                max_bytes: None,
+                min_free_bytes: 0,
+            }],
+            ..disk::Settings::default()
+        })
+        .unwrap();
+        let hub = Arc::new(Hub::new(Limits::default()));
+        let archive = Archive::new(store.clone(), volumes.clone(), hub, clock.clone());
+        let told = Arc::new(Told::default());
+        let tasks = TaskTracker::new();
+        let volume = volume.to_str().unwrap().to_owned();
+        let router = router(Parts {
+            settings: Settings {
+                base_path: base.to_owned(),
+                rtsp_port: 8554,
+                volumes: vec![volume.clone()],
+                metrics_token: Some(Secret::new("scrape-me".to_owned())),
+                version: "0.0.0-test",
+            },
+            store: store.clone(),
+            access,
+            archive,
+            volumes: volumes.clone(),
+            control: told.clone(),
+            metrics: Arc::new(Metrics::new("0.0.0-test").unwrap()),
+            source: Arc::new(Nothing),
+            clock: clock.clone(),
+            tasks: tasks.clone(),
+        });
+        Self { router, store, volumes, told, tasks, clock, volume, _folder: folder }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        assert!(!text.contains(SECRET), "a password in an answer: {text}");
+        assert!(!format!("{:?}", parts.headers).contains(SECRET), "a password in a header");
+        Answer { status: parts.status, headers: parts.headers, text }
+    }
+
+    /// As the administrator.
+    async fn ask(&self, method: Method, path: &str, body: Option<Value>) -> Answer {
+        self.send(request(method, path, body)).await
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.ask(Method::GET, path, None).await
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Answer {
+        self.ask(Method::POST, path, Some(body)).await
+    }
+
+    async fn patch(&self, path: &str, body: Value) -> Answer {
+        self.ask(Method::PATCH, path, Some(body)).await
+    }
+
+    async fn add(&self, slug: &str) -> Answer {
+        let url = format!("rtsp://admin:{SECRET}@10.0.0.7/h264?ch=1");
+        self.post("/api/v1/cameras", json!({ "slug": slug, "url": url })).await
+    }
+
+    async fn stored(&self, slug: &str) -> Camera {
+        self.store.camera_by_slug(&slug.parse().unwrap()).await.unwrap().unwrap()
+    }
+}
+
+fn basic(name: &str, password: &str) -> String {
+    format!("Basic {}", BASE64_STANDARD.encode(format!("{name}:{password}")))
+}
+
+fn bare(method: Method, path: &str) -> axum::http::request::Builder {
+    Request::builder().method(method).uri(path).header(header::HOST, "nvr.lan:8080")
+}
+
+fn request(method: Method, path: &str, body: Option<Value>) -> Request<Body> {
+    let builder = bare(method, path).header(header::AUTHORIZATION, basic("admin", PASSWORD));
+    match body {
+        Some(body) => builder
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(Body::from(body.to_string()))
+            .unwrap(),
+        None => builder.body(Body::empty()).unwrap(),
+    }
+}
+
+/// Puts closed-looking rows of `n` segments of a minute into the index; gives their paths.
+async fn footage(recorder: &Recorder, camera: &Camera, start: WallTime, n: i64) -> Vec<String> {
+    let stream = camera.streams[0].id;
+    let run = RunId::generate(&recorder.clock);
+    let end = start + WallSpan::from_secs(60 * n);
+    let row = RunRow { id: run, stream, epoch: 0, start, end: None };
+    recorder.store.open_run(row).await.unwrap();
+    let mut paths = Vec::new();
+    for i in 0..n {
+        let id = SegmentId::generate(&recorder.clock);
+        let path = format!("{}/main/{i}.mp4", camera.slug);
+        let begin = start + WallSpan::from_secs(60 * i);
+        let track =
+            TrackStart { first_number: 0, first_dts: MediaTime::ZERO, file_dts: MediaTime::ZERO };
+        recorder
+            .store
+            .open_segment(NewSegment {
+                id,
+                stream,
+                run,
+                epoch: 0,
+                sequence: i as u32,
+                start: begin,
+                volume: recorder.volume.clone(),
+                path: path.clone(),
+                codecs: "avc1.4d401e,mp4a.40.2".to_owned(),
+                tracks: vec![track],
+            })
+            .await
+            .unwrap();
+        recorder
+            .store
+            .close_segment(crate::model::ClosedSegment {
+                id,
+                end: begin + WallSpan::from_secs(60),
+                bytes: 1_000 + i as u64,
+                damaged: 0,
+                tracks: vec![crate::model::TrackTotals::default()],
+                keys: Vec::new(),
+            })
+            .await
+            .unwrap();
+        paths.push(path);
+    }
+    recorder.store.close_run(run, end).await.unwrap();
+    paths
+}
+
+/// What the API says of itself.
+async fn paths(recorder: &Recorder) -> Vec<(String, Vec<Method>)> {
+    let description = recorder.get("/api/v1/openapi.json").await.json();
+    let paths = description["paths"].as_object().unwrap();
+    paths
+        .iter()
+        .map(|(path, item)| {
+            let methods = item.as_object().unwrap().keys();
+            let methods = methods.filter_map(|m| m.to_uppercase().parse().ok()).collect();
+            (path.clone(), methods)
+        })
+        .collect()
+}
