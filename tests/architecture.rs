@@ -62,7 +62,9 @@ fn used_modules(code: &str) -> BTreeSet<String> {
                     '{' => depth += 1,
                     '}' if depth == 0 => break,
                     '}' => depth -= 1,
-                    ',' if depth == 0 => used.insert(std::mem::take(&mut word)).then_some(()).unwrap_or(()),
+                    ',' if depth == 0 => {
+                        used.insert(std::mem::take(&mut word)).then_some(()).unwrap_or(())
+                    }
                     c if depth == 0 => word.push(c),
                     _ => {}
                 }
@@ -80,8 +82,11 @@ fn used_modules(code: &str) -> BTreeSet<String> {
 
 #[test]
 fn every_module_uses_only_what_is_below_it() {
-    let height: BTreeMap<&str, usize> =
-        LAYERS.iter().enumerate().flat_map(|(h, names)| names.iter().map(move |&n| (n, h))).collect();
+    let height: BTreeMap<&str, usize> = LAYERS
+        .iter()
+        .enumerate()
+        .flat_map(|(h, names)| names.iter().map(move |&n| (n, h)))
+        .collect();
     let mut files = Vec::new();
     sources(&src(), &mut files);
     let mut wrong = Vec::new();
@@ -117,7 +122,17 @@ fn protocols_know_no_runtime_no_files_and_no_clock() {
     assert!(!files.is_empty());
     for file in files {
         let code = code(&file);
-        for word in ["tokio", "sqlx", "std::fs", "std::net::Tcp", "std::net::Udp", "SystemTime", "Instant::now", "retina", "std::thread"] {
+        for word in [
+            "tokio",
+            "sqlx",
+            "std::fs",
+            "std::net::Tcp",
+            "std::net::Udp",
+            "SystemTime",
+            "Instant::now",
+            "retina",
+            "std::thread",
+        ] {
             assert!(!code.contains(word), "{} speaks of {word}", file.display());
         }
     }
@@ -138,7 +153,11 @@ fn what_a_dependency_stands_for_stays_behind_its_seam() {
     for file in files {
         let (module, code) = (module_of(&file), code(&file));
         for (name, allowed) in homes {
-            assert!(!code.contains(name) || allowed.contains(&module.as_str()), "{} uses {name}", file.display());
+            assert!(
+                !code.contains(name) || allowed.contains(&module.as_str()),
+                "{} uses {name}",
+                file.display()
+            );
         }
     }
 }

@@ -258,8 +258,15 @@ impl Channel {
         Subscription { channel: Arc::clone(self), wake, cursor, seek_key }
     }
 
-    /// Says that everything up to `position` can now be read from disk. Until the first call
-    /// nothing is kept on that account (a stream that nobody records keeps its newest group only).
+    /// Says that this stream is being recorded from what the ring holds now: nothing is let go of
+    /// before [`Self::mark_readable`], within the bounds.
+    pub fn hold_for_recording(&self) {
+        lock(&self.ring).hold();
+    }
+
+    /// Says that everything up to `position` can now be read from disk. Before this and
+    /// [`Self::hold_for_recording`] nothing is kept on that account (a stream that nobody records
+    /// keeps its newest group only).
     pub fn mark_readable(&self, position: Position) {
         lock(&self.ring).mark_readable(position);
     }

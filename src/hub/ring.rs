@@ -110,6 +110,10 @@ impl Ring {
         self.trim();
     }
 
+    pub(super) fn hold(&mut self) {
+        self.readable.get_or_insert(self.first);
+    }
+
     pub(super) fn forget_readable(&mut self) {
         self.readable = None;
         self.trim();

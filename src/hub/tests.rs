@@ -110,6 +110,19 @@ fn what_cannot_be_read_from_disk_yet_stays_in_the_ring() {
 }
 
 #[test]
+fn a_recorder_that_has_written_nothing_yet_misses_nothing() {
+    let hub = hub(1 << 20, 1 << 30);
+    let channel = hub.channel(STREAM);
+    channel.hold_for_recording();
+    let mut recorder = channel.subscribe(Start::Oldest);
+    let mut publisher = channel.publish(run(1)).unwrap();
+    for n in 0..500 {
+        publisher.push(unit(n, n % 10 == 0, 10));
+    }
+    assert_eq!(drain(&mut recorder), (0..500).collect::<Vec<_>>());
+}
+
+#[test]
 fn a_slow_reader_is_told_what_it_missed_and_goes_on_at_a_key_frame() {
     let hub = hub(1_000, 1 << 30);
     let channel = hub.channel(STREAM);

@@ -171,6 +171,8 @@ impl Recorder {
 
 impl Task {
     async fn run(mut self, stop: Stop) {
+        // From here on nothing leaves the ring unread, also before the first fragment is written.
+        self.channel.hold_for_recording();
         let mut hub = self.channel.subscribe(Start::Oldest);
         let under_way = self.channel.current();
         let stream = self.owner.stream;

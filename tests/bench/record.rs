@@ -36,8 +36,14 @@ fn main() {
     let seconds: u64 = std::env::var("VEDETTE_BENCH_SECONDS").map_or(60, |s| s.parse().unwrap());
     let counts: Vec<usize> = std::env::var("VEDETTE_BENCH_CAMERAS")
         .map_or(vec![1, 10, 40], |s| s.split(',').map(|n| n.parse().unwrap()).collect());
-    println!("{seconds} s of {} Mb/s a camera (H.264 + AAC over TCP); CPU in seconds a camera-minute", BITRATE / 1_000_000);
-    println!("{:>7}  {:<10} {:>9} {:>9} {:>12} {:>10} {:>8}", "cameras", "recorder", "CPU", "of ffmpeg", "of bare loop", "peak MB", "lost");
+    println!(
+        "{seconds} s of {} Mb/s a camera (H.264 + AAC over TCP); CPU in seconds a camera-minute",
+        BITRATE / 1_000_000
+    );
+    println!(
+        "{:>7}  {:<10} {:>9} {:>9} {:>12} {:>10} {:>8}",
+        "cameras", "recorder", "CPU", "of ffmpeg", "of bare loop", "peak MB", "lost"
+    );
     for cameras in counts {
         let simulator = Simulator::start(cameras);
         let window = Duration::from_secs(seconds);
@@ -68,7 +74,13 @@ impl Simulator {
     fn start(cameras: usize) -> Self {
         let port = free_port();
         let child = Command::new(env!("CARGO_BIN_EXE_vedette"))
-            .args(["simulate", "--cameras", &cameras.to_string(), "--bitrate", &BITRATE.to_string()])
+            .args([
+                "simulate",
+                "--cameras",
+                &cameras.to_string(),
+                "--bitrate",
+                &BITRATE.to_string(),
+            ])
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -123,9 +135,11 @@ fn measure_vedette(simulator: &Simulator, window: Duration) -> Run {
         assert_eq!(answer.status(), 201, "{}", answer.text().unwrap());
     }
     wait_for("all cameras to run", || {
-        let status: serde_json::Value = client.get(format!("{api}/status")).send().unwrap().json().unwrap();
+        let status: serde_json::Value =
+            client.get(format!("{api}/status")).send().unwrap().json().unwrap();
         let cameras = status["cameras"].as_array().unwrap();
-        cameras.iter().filter(|c| c["streams"][0]["state"] == "running").count() == simulator.cameras
+        cameras.iter().filter(|c| c["streams"][0]["state"] == "running").count()
+            == simulator.cameras
     });
     let run = measure(&[child.id()], simulator.cameras, window);
     assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
@@ -141,7 +155,18 @@ fn measure_ffmpeg(simulator: &Simulator, window: Duration) -> Run {
         .enumerate()
         .map(|(n, url)| {
             Command::new("ffmpeg")
-                .args(["-v", "error", "-rtsp_transport", "tcp", "-i", &url, "-c", "copy", "-f", "segment"])
+                .args([
+                    "-v",
+                    "error",
+                    "-rtsp_transport",
+                    "tcp",
+                    "-i",
+                    &url,
+                    "-c",
+                    "copy",
+                    "-f",
+                    "segment",
+                ])
                 .args(["-segment_time", "60", "-segment_format", "mp4", "-reset_timestamps", "1"])
                 .arg(dir.path().join(format!("{n}-%03d.mp4")))
                 .stdin(Stdio::null())
@@ -233,12 +258,21 @@ fn play(url: &str) -> TcpStream {
     let (head, sdp) = ask("DESCRIBE", url, "Accept: application/sdp\r\n");
     let base = value(&head, "content-base").unwrap_or_else(|| format!("{url}/"));
     let media = sdp.split("m=").skip(1);
-    let controls: Vec<String> =
-        media.filter_map(|m| m.lines().find_map(|l| l.strip_prefix("a=control:")).map(str::to_owned)).collect();
+    let controls: Vec<String> = media
+        .filter_map(|m| m.lines().find_map(|l| l.strip_prefix("a=control:")).map(str::to_owned))
+        .collect();
     let mut session = String::new();
     for (n, control) in controls.iter().enumerate() {
-        let track = if control.starts_with("rtsp://") { control.clone() } else { format!("{base}{control}") };
-        let header = format!("Transport: RTP/AVP/TCP;unicast;interleaved={}-{}\r\n{session}", 2 * n, 2 * n + 1);
+        let track = if control.starts_with("rtsp://") {
+            control.clone()
+        } else {
+            format!("{base}{control}")
+        };
+        let header = format!(
+            "Transport: RTP/AVP/TCP;unicast;interleaved={}-{}\r\n{session}",
+            2 * n,
+            2 * n + 1
+        );
         let (head, _) = ask("SETUP", &track, &header);
         let id = value(&head, "session").unwrap();
         session = format!("Session: {}\r\n", id.split(';').next().unwrap());
@@ -284,11 +318,24 @@ fn peak_bytes(process: u32) -> u64 {
 /// Video frames missing in a file: holes of its time stamps, in frame durations.
 fn lost_frames(file: &Path) -> u64 {
     let probe = Command::new("ffprobe")
-        .args(["-v", "error", "-select_streams", "v", "-show_entries", "packet=dts_time", "-of", "csv=p=0"])
+        .args([
+            "-v",
+            "error",
+            "-select_streams",
+            "v",
+            "-show_entries",
+            "packet=dts_time",
+            "-of",
+            "csv=p=0",
+        ])
         .arg(file)
         .output()
         .unwrap();
-    let times: Vec<f64> = String::from_utf8(probe.stdout).unwrap().lines().map(|l| l.trim_end_matches(',').parse().unwrap()).collect();
+    let times: Vec<f64> = String::from_utf8(probe.stdout)
+        .unwrap()
+        .lines()
+        .map(|l| l.trim_end_matches(',').parse().unwrap())
+        .collect();
     assert!(!times.is_empty(), "{} holds no frame", file.display());
     times.windows(2).map(|w| ((w[1] - w[0]) * FPS).round() as u64 - 1).sum()
 }

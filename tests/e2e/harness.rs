@@ -74,7 +74,11 @@ impl Clip {
             Self::H264Aac => ("h264", &["libx264", "-preset", "veryfast", "-bf", "0"], true),
             Self::H265 => (
                 "h265",
-                &["libx265", "-x265-params", "log-level=error:min-keyint=25:scenecut=0:bframes=0:open-gop=0"],
+                &[
+                    "libx265",
+                    "-x265-params",
+                    "log-level=error:min-keyint=25:scenecut=0:bframes=0:open-gop=0",
+                ],
                 false,
             ),
             Self::BFrames => ("bframes", &["libx264", "-preset", "medium", "-bf", "2"], true),
@@ -83,11 +87,26 @@ impl Clip {
         if !path.exists() {
             let part = path.with_extension(format!("{}.mp4", std::process::id()));
             let mut ffmpeg = Command::new("ffmpeg");
-            ffmpeg.args(["-v", "error", "-y", "-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25"]);
+            ffmpeg.args([
+                "-v",
+                "error",
+                "-y",
+                "-f",
+                "lavfi",
+                "-i",
+                "testsrc2=size=320x240:rate=25",
+            ]);
             if audio {
-                ffmpeg.args(["-f", "lavfi", "-i", "anoisesrc=seed=7:amplitude=0.3:sample_rate=48000"]);
+                ffmpeg.args([
+                    "-f",
+                    "lavfi",
+                    "-i",
+                    "anoisesrc=seed=7:amplitude=0.3:sample_rate=48000",
+                ]);
             }
-            ffmpeg.args(["-t", "10", "-g", "25", "-sc_threshold", "0", "-pix_fmt", "yuv420p", "-c:v"]).args(encoder);
+            ffmpeg
+                .args(["-t", "10", "-g", "25", "-sc_threshold", "0", "-pix_fmt", "yuv420p", "-c:v"])
+                .args(encoder);
             if audio {
                 ffmpeg.args(["-c:a", "aac", "-b:a", "64k"]);
             }
@@ -136,7 +155,8 @@ impl Camera {
         let mut command = vec![tool("camera.py").display().to_string()];
         command.extend(["--sent".to_owned(), sent.display().to_string()]);
         command.extend(options.iter().map(|&o| o.to_owned()));
-        command.extend(streams.iter().map(|(name, clip)| format!("{name}={}", clip.path().display())));
+        command
+            .extend(streams.iter().map(|(name, clip)| format!("{name}={}", clip.path().display())));
         let (child, port) = Self::spawn(&command, 0);
         Self { child, port, sent, command, login }
     }
@@ -151,7 +171,8 @@ impl Camera {
             .unwrap();
         let mut line = String::new();
         BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
-        let port = line.trim().strip_prefix("ready ").expect("camera.py says ready").parse().unwrap();
+        let port =
+            line.trim().strip_prefix("ready ").expect("camera.py says ready").parse().unwrap();
         (child, port)
     }
 
@@ -171,7 +192,11 @@ impl Camera {
     pub(crate) fn url(&self, stream: &str) -> String {
         match self.login {
             Some((user, password)) => {
-                format!("rtsp://{user}:{}@127.0.0.1:{}/{stream}", password.replace(' ', "%20"), self.port)
+                format!(
+                    "rtsp://{user}:{}@127.0.0.1:{}/{stream}",
+                    password.replace(' ', "%20"),
+                    self.port
+                )
             }
             None => format!("rtsp://127.0.0.1:{}/{stream}", self.port),
         }
@@ -238,7 +263,8 @@ impl Vedette {
 
     /// Starts the process (again) on the same folder and ports, and waits until it answers.
     pub(crate) fn launch(&mut self) {
-        let log = std::fs::File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
+        let log =
+            std::fs::File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_vedette"))
             .args(["serve", "--config"])
             .arg(self.dir.join("vedette.toml"))
@@ -280,7 +306,12 @@ impl Vedette {
         assert!(began.elapsed() < Duration::from_secs(10), "SIGTERM took {:?}", began.elapsed());
     }
 
-    pub(crate) fn request(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> (u16, Value) {
+    pub(crate) fn request(
+        &self,
+        method: reqwest::Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> (u16, Value) {
         let mut request = self
             .http_client
             .request(method, format!("{}/api/v1{path}", self.http))
@@ -320,7 +351,9 @@ impl Vedette {
     }
 
     pub(crate) fn timeline(&self, slug: &str) -> Value {
-        self.get(&format!("/cameras/{slug}/timeline?start=2020-01-01T00:00:00Z&end=2100-01-01T00:00:00Z"))
+        self.get(&format!(
+            "/cameras/{slug}/timeline?start=2020-01-01T00:00:00Z&end=2100-01-01T00:00:00Z"
+        ))
     }
 
     /// Waits until so many segments are closed.
@@ -393,7 +426,8 @@ fn nal_units(stream: &[u8]) -> Vec<&[u8]> {
 fn number_in(sei: &[u8]) -> Option<i64> {
     let mark = b"vedette-unit:";
     let at = sei.windows(mark.len()).position(|w| w == mark)? + mark.len();
-    let digits: String = sei[at..].iter().take_while(|b| b.is_ascii_digit()).map(|&b| b as char).collect();
+    let digits: String =
+        sei[at..].iter().take_while(|b| b.is_ascii_digit()).map(|&b| b as char).collect();
     digits.parse().ok()
 }
 
@@ -435,7 +469,12 @@ pub(crate) fn read_file(path: &Path, hevc: bool) -> (Vec<Got>, Vec<String>) {
 }
 
 /// What ffmpeg receives from `url` in `seconds`. Times come through Matroska: milliseconds.
-pub(crate) fn ffmpeg(url: &str, transport: &str, seconds: u32, hevc: bool) -> (Vec<Got>, Vec<String>) {
+pub(crate) fn ffmpeg(
+    url: &str,
+    transport: &str,
+    seconds: u32,
+    hevc: bool,
+) -> (Vec<Got>, Vec<String>) {
     let dir = tempfile::tempdir().unwrap();
     let copy = dir.path().join("copy.mkv");
     run(patient("ffmpeg")
@@ -448,7 +487,14 @@ pub(crate) fn ffmpeg(url: &str, transport: &str, seconds: u32, hevc: bool) -> (V
 fn read_container(path: &Path, hevc: bool) -> (Vec<Got>, Vec<String>) {
     let name = if hevc { "hevc" } else { "h264" };
     let probe = run(Command::new("ffprobe")
-        .args(["-v", "error", "-show_entries", "stream=codec_type:packet=codec_type,pts_time", "-of", "json"])
+        .args([
+            "-v",
+            "error",
+            "-show_entries",
+            "stream=codec_type:packet=codec_type,pts_time",
+            "-of",
+            "json",
+        ])
         .arg(path));
     let probe: Value = serde_json::from_slice(&probe.stdout).unwrap();
     let times: Vec<f64> = probe["packets"]
@@ -459,9 +505,10 @@ fn read_container(path: &Path, hevc: bool) -> (Vec<Got>, Vec<String>) {
         .map(|p| p["pts_time"].as_str().map_or(f64::NAN, |t| t.parse().unwrap()))
         .collect();
     let filter = format!("{name}_mp4toannexb,{name}_metadata=aud=insert");
-    let video = run(Command::new("ffmpeg").args(["-v", "error", "-i"]).arg(path).args([
-        "-map", "0:v", "-c", "copy", "-bsf:v", &filter, "-f", name, "-",
-    ]));
+    let video = run(Command::new("ffmpeg")
+        .args(["-v", "error", "-i"])
+        .arg(path)
+        .args(["-map", "0:v", "-c", "copy", "-bsf:v", &filter, "-f", name, "-"]));
     let units = access_units(&video.stdout, hevc);
     assert_eq!(units.len(), times.len(), "as many units as times in {}", path.display());
     let video = units
@@ -477,7 +524,9 @@ fn read_container(path: &Path, hevc: bool) -> (Vec<Got>, Vec<String>) {
             .args(["-map", "0:a", "-c", "copy", "-f", "adts", "-"]));
         let mut rest = &adts.stdout[..];
         while rest.len() >= 7 {
-            let size = (usize::from(rest[3] & 3) << 11) | (usize::from(rest[4]) << 3) | (usize::from(rest[5]) >> 5);
+            let size = (usize::from(rest[3] & 3) << 11)
+                | (usize::from(rest[4]) << 3)
+                | (usize::from(rest[5]) >> 5);
             audio.push(md5_of(&rest[7..size]));
             rest = &rest[size..];
         }
@@ -490,7 +539,13 @@ fn read_container(path: &Path, hevc: bool) -> (Vec<Got>, Vec<String>) {
 pub(crate) fn assert_consecutive(units: &[Got]) {
     assert!(!units.is_empty(), "there is no unit at all");
     for pair in units.windows(2) {
-        assert_eq!(pair[1].number, pair[0].number + 1, "after unit {} at {:.3} s", pair[0].number, pair[0].time);
+        assert_eq!(
+            pair[1].number,
+            pair[0].number + 1,
+            "after unit {} at {:.3} s",
+            pair[0].number,
+            pair[0].time
+        );
     }
 }
 
@@ -499,7 +554,12 @@ pub(crate) fn assert_consecutive(units: &[Got]) {
 pub(crate) fn assert_as_sent(units: &[Got], sent: &[Sent]) {
     let by_number: HashMap<i64, &str> = sent.iter().map(|s| (s.number, s.md5.as_str())).collect();
     for unit in units {
-        assert_eq!(Some(unit.md5.as_str()), by_number.get(&unit.number).copied(), "bytes of unit {}", unit.number);
+        assert_eq!(
+            Some(unit.md5.as_str()),
+            by_number.get(&unit.number).copied(),
+            "bytes of unit {}",
+            unit.number
+        );
     }
 }
 
@@ -511,7 +571,11 @@ pub(crate) fn assert_times_as_sent(units: &[Got], sent: &[Sent], tolerance: f64)
     for unit in units {
         let theirs = by_number[&unit.number] - by_number[&first.number];
         let ours = unit.time - first.time;
-        assert!((theirs - ours).abs() <= tolerance, "unit {}: sent at {theirs:.6}, found at {ours:.6}", unit.number);
+        assert!(
+            (theirs - ours).abs() <= tolerance,
+            "unit {}: sent at {theirs:.6}, found at {ours:.6}",
+            unit.number
+        );
     }
 }
 
@@ -520,8 +584,14 @@ pub(crate) fn assert_times_as_sent(units: &[Got], sent: &[Sent], tolerance: f64)
 pub(crate) fn assert_audio_as_sent(audio: &[String], sent: &[Sent]) {
     assert!(!audio.is_empty(), "there is no audio at all");
     let all: Vec<&str> = sent.iter().map(|s| s.md5.as_str()).collect();
-    let found = all.windows(audio.len()).any(|window| window.iter().zip(audio).all(|(a, b)| a == b));
-    assert!(found, "{} audio frames are not what the camera sent in a row ({} sent)", audio.len(), all.len());
+    let found =
+        all.windows(audio.len()).any(|window| window.iter().zip(audio).all(|(a, b)| a == b));
+    assert!(
+        found,
+        "{} audio frames are not what the camera sent in a row ({} sent)",
+        audio.len(),
+        all.len()
+    );
 }
 
 /// What a foreign player said, a JSON value a line.
@@ -569,12 +639,14 @@ impl Said {
 /// Where in `said` the value at an index stands: units before and after an event.
 impl Said {
     pub(crate) fn after(&self, event: &str, nth: usize) -> Self {
-        let at = self.0.iter().enumerate().filter(|(_, v)| v["event"] == event).map(|(i, _)| i).nth(nth);
+        let at =
+            self.0.iter().enumerate().filter(|(_, v)| v["event"] == event).map(|(i, _)| i).nth(nth);
         Self(self.0[at.unwrap_or_else(|| panic!("no {event} number {nth}"))..].to_vec())
     }
 
     pub(crate) fn before(&self, event: &str, nth: usize) -> Self {
-        let at = self.0.iter().enumerate().filter(|(_, v)| v["event"] == event).map(|(i, _)| i).nth(nth);
+        let at =
+            self.0.iter().enumerate().filter(|(_, v)| v["event"] == event).map(|(i, _)| i).nth(nth);
         Self(self.0[..at.unwrap_or_else(|| panic!("no {event} number {nth}"))].to_vec())
     }
 }
@@ -619,7 +691,14 @@ pub(crate) struct Watching {
 
 impl Watching {
     pub(crate) fn start(command: &mut Command) -> Self {
-        Self { child: command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap() }
+        Self {
+            child: command
+                .stdin(Stdio::null())
+                .stdout(Stdio::piped())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap(),
+        }
     }
 
     pub(crate) fn read_to_end(mut self) -> String {

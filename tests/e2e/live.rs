@@ -81,7 +81,10 @@ fn nobody_plays_without_the_password() {
     running(&vedette, "door");
     for login in ["", "admin:wrong@", "nobody:wrong@"] {
         let url = format!("rtsp://{login}127.0.0.1:{}/door", vedette.rtsp_port);
-        let probe = std::process::Command::new("ffprobe").args(["-v", "error", "-i", &url]).output().unwrap();
+        let probe = std::process::Command::new("ffprobe")
+            .args(["-v", "error", "-i", &url])
+            .output()
+            .unwrap();
         assert!(!probe.status.success(), "{login:?} got in");
         let words = String::from_utf8_lossy(&probe.stderr).into_owned();
         assert!(words.contains("401"), "{login:?}: {words}");

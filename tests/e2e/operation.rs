@@ -5,7 +5,9 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::harness::{Camera, Clip, PASSWORD, Vedette, assert_consecutive, eventually, ffmpeg, run};
+use crate::harness::{
+    Camera, Clip, PASSWORD, Vedette, assert_consecutive, eventually, ffmpeg, run,
+};
 
 #[test]
 fn the_demo_records_its_cameras_and_prints_addresses_that_play() {
@@ -31,16 +33,36 @@ fn the_demo_records_its_cameras_and_prints_addresses_that_play() {
     };
     let (live, recording) = (with("live:"), with("recording:"));
     assert_eq!((live.len(), recording.len()), (3, 3), "{lines:#?}");
-    let login = |url: &str| url.replacen("rtsp://", &format!("rtsp://admin:{}@", PASSWORD.replace(' ', "%20")), 1);
+    let login = |url: &str| {
+        url.replacen("rtsp://", &format!("rtsp://admin:{}@", PASSWORD.replace(' ', "%20")), 1)
+    };
     eventually("a recording that plays", || {
         let url = login(&recording[0]);
-        let probe = Command::new("ffprobe").args(["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", &url]).output().ok()?;
+        let probe = Command::new("ffprobe")
+            .args(["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", &url])
+            .output()
+            .ok()?;
         let length: f64 = String::from_utf8_lossy(&probe.stdout).trim().parse().ok()?;
         (length > 2.0).then_some(())
     });
     let copy = dir.path().join("live.mkv");
-    run(Command::new("ffmpeg").args(["-v", "error", "-rtsp_transport", "tcp", "-i", &login(&live[2]), "-t", "2", "-c", "copy"]).arg(&copy));
-    let probe = run(Command::new("ffprobe").args(["-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0"]).arg(&copy));
+    run(Command::new("ffmpeg")
+        .args([
+            "-v",
+            "error",
+            "-rtsp_transport",
+            "tcp",
+            "-i",
+            &login(&live[2]),
+            "-t",
+            "2",
+            "-c",
+            "copy",
+        ])
+        .arg(&copy));
+    let probe = run(Command::new("ffprobe")
+        .args(["-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0"])
+        .arg(&copy));
     let codecs = String::from_utf8(probe.stdout).unwrap();
     assert!(codecs.contains("h264") && codecs.contains("aac"), "{codecs}");
     run(Command::new("kill").arg(demo.id().to_string()));
@@ -53,7 +75,8 @@ fn every_curl_command_of_the_readme_works_as_written() {
     let dir = tempfile::tempdir().unwrap();
     let camera = Camera::start(dir.path(), &[("stream1", Clip::H264Aac)]);
     let vedette = Vedette::start(dir.path(), 2);
-    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let readme =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
     let mut ran = 0;
     for block in readme.split("```sh\n").skip(1) {
         let block = block.split("```").next().unwrap();
@@ -64,7 +87,8 @@ fn every_curl_command_of_the_readme_works_as_written() {
         let block = block
             .replace("http://localhost:8080", &vedette.http)
             .replace("rtsp://viewer:secret@192.0.2.7/stream1", &camera.url("stream1"));
-        let output = run(Command::new("sh").args(["-euc", &block]).env("VEDETTE_ADMIN_PASSWORD", PASSWORD));
+        let output =
+            run(Command::new("sh").args(["-euc", &block]).env("VEDETTE_ADMIN_PASSWORD", PASSWORD));
         assert!(!output.stdout.is_empty(), "{block}");
         ran += 1;
     }
@@ -81,15 +105,20 @@ fn prometheus_can_read_the_metrics_and_they_say_what_happens() {
     vedette.wait_for_segments("door", 1);
     let (units, _) = ffmpeg(&vedette.rtsp("door"), "tcp", 1, false);
     assert_consecutive(&units);
-    let metrics = run(Command::new("curl").args(["-sSf", &format!("{}/metrics", vedette.http)])).stdout;
+    let metrics =
+        run(Command::new("curl").args(["-sSf", &format!("{}/metrics", vedette.http)])).stdout;
     let file = dir.path().join("metrics");
     std::fs::write(&file, &metrics).unwrap();
     run(Command::new("sh").args(["-c", &format!("promtool check metrics < {}", file.display())]));
     let text = String::from_utf8(metrics).unwrap();
     // Every metric that a dashboard or an alert rule speaks of is there.
-    let rules = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/alerts.yml")).unwrap();
+    let rules =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/config/alerts.yml")).unwrap();
     let mut spoken_of = 0;
-    for word in rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|w| w.starts_with("vedette_")) {
+    for word in rules
+        .split(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .filter(|w| w.starts_with("vedette_"))
+    {
         assert!(text.contains(word), "alerts.yml speaks of {word}, /metrics does not:\n{text}");
         spoken_of += 1;
     }
@@ -113,7 +142,8 @@ fn changing_one_camera_restarts_only_that_one() {
         let timeline = vedette.timeline("door");
         (timeline["runs"].as_array()?.len() == 2).then_some(timeline)
     });
-    let reasons: Vec<_> = timeline["gaps"].as_array().unwrap().iter().map(|g| g["reason"].clone()).collect();
+    let reasons: Vec<_> =
+        timeline["gaps"].as_array().unwrap().iter().map(|g| g["reason"].clone()).collect();
     assert!(reasons.contains(&serde_json::json!("reconfigured")), "{reasons:?}");
     assert_eq!(vedette.timeline("yard")["runs"].as_array().unwrap().len(), 1);
 }
@@ -127,13 +157,32 @@ fn a_browser_shows_the_cameras() {
     vedette.add_camera("front-door", &camera.url("door"), "tcp");
     vedette.wait_for_segments("front-door", 1);
     let profile = dir.path().join("chromium");
-    let page = run(Command::new("timeout").args(["60", "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic",
-        "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
-        "--virtual-time-budget=5000", "--dump-dom"])
+    let page = run(Command::new("timeout")
+        .args([
+            "60",
+            "chromium",
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-quic",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--virtual-time-budget=5000",
+            "--dump-dom",
+        ])
         .arg(format!("--user-data-dir={}", profile.display()))
         .arg(&vedette.http));
     let page = String::from_utf8_lossy(&page.stdout).into_owned();
-    for words in ["front-door", "running", "320×240", "/front-door/recording", "vlc.m3u", "recording as configured"] {
+    for words in [
+        "front-door",
+        "running",
+        "320×240",
+        "/front-door/recording",
+        "vlc.m3u",
+        "recording as configured",
+    ] {
         assert!(page.contains(words), "no {words:?} on the page:\n{page}");
     }
 }

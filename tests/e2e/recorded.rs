@@ -53,17 +53,26 @@ fn live555_sees_the_length_and_lands_where_it_is_put() {
         let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
         let said = live555(&archive.vedette, "door/recording", tcp, &steps);
         let described = said.events("described")[0];
-        assert!(described["end"].as_f64().unwrap() >= 10.0, "a seek bar of all that is recorded: {described}");
+        assert!(
+            described["end"].as_f64().unwrap() >= 10.0,
+            "a seek bar of all that is recorded: {described}"
+        );
 
         let beginning = said.before("playing", 1).live555_units();
         assert_eq!(beginning[0].number, archive.first);
         archive.check(&beginning);
         for (nth, npt) in seeks.iter().enumerate() {
             let playing = said.after("playing", nth + 1);
-            let units = if nth + 1 < seeks.len() { playing.before("playing", 1) } else { playing.clone() }.live555_units();
+            let units =
+                if nth + 1 < seeks.len() { playing.before("playing", 1) } else { playing.clone() }
+                    .live555_units();
             assert_eq!(units[0].number, archive.key_at(*npt), "seek to {npt}");
             let landed = (units[0].number - archive.first) as f64 / FPS;
-            assert!((units[0].time - landed).abs() < 0.003, "shown as {:.3}, is {landed:.3}", units[0].time);
+            assert!(
+                (units[0].time - landed).abs() < 0.003,
+                "shown as {:.3}, is {landed:.3}",
+                units[0].time
+            );
             let start = playing.0[0]["start"].as_f64().unwrap();
             assert!((start - landed).abs() < 0.003, "Range says {start:.3}, is {landed:.3}");
             archive.check(&units);
@@ -74,7 +83,12 @@ fn live555_sees_the_length_and_lands_where_it_is_put() {
 #[test]
 fn live555_goes_on_at_the_very_unit_after_a_pause_in_the_middle_of_a_group() {
     let archive = archive(Clip::H264Aac, 4);
-    let said = live555(&archive.vedette, "door/recording", true, &["units:70", "pause", "seconds:1", "resume", "units:70"]);
+    let said = live555(
+        &archive.vedette,
+        "door/recording",
+        true,
+        &["units:70", "pause", "seconds:1", "resume", "units:70"],
+    );
     let before = said.before("playing", 1).live555_units();
     let after = said.after("playing", 1).live555_units();
     let paused = before.last().unwrap().number;
@@ -88,7 +102,8 @@ fn a_clip_ends_with_bye_after_its_last_unit() {
     let archive = archive(Clip::H264Aac, 4);
     let segments = archive.vedette.segments("door");
     // The second and third segment exactly.
-    let (start, end) = (segments[1]["start"].as_str().unwrap(), segments[2]["end"].as_str().unwrap());
+    let (start, end) =
+        (segments[1]["start"].as_str().unwrap(), segments[2]["end"].as_str().unwrap());
     let path = format!("door/recording?start={start}&end={end}");
     let said = live555(&archive.vedette, &path, true, &["end"]);
     let units = said.live555_units();
@@ -107,7 +122,8 @@ fn a_clip_ends_with_bye_after_its_last_unit() {
 fn recorded_footage_plays_on_into_live_with_no_unit_lost_or_doubled() {
     let archive = archive(Clip::BFrames, 3);
     // The last second on record, then on: far more units than are on disk.
-    let said = live555(&archive.vedette, "door/recording", true, &["units:10", "seek:5.5", "units:300"]);
+    let said =
+        live555(&archive.vedette, "door/recording", true, &["units:10", "seek:5.5", "units:300"]);
     let units = said.after("playing", 1).live555_units();
     assert_eq!(units[0].number, archive.key_at(5.5));
     assert_consecutive(&units);
@@ -122,7 +138,9 @@ fn playing_goes_over_a_gap_and_a_seek_to_it_lands_behind_it() {
     vedette.add_camera("door", &camera.url("door"), "tcp");
     vedette.wait_for_segments("door", 2);
     camera.power_off();
-    eventually("the run to end", || vedette.timeline("door")["runs"][0]["end"].as_str().map(|_| ()));
+    eventually("the run to end", || {
+        vedette.timeline("door")["runs"][0]["end"].as_str().map(|_| ())
+    });
     camera.power_on();
     let timeline = eventually("a second run", || {
         let timeline = vedette.timeline("door");
@@ -131,22 +149,33 @@ fn playing_goes_over_a_gap_and_a_seek_to_it_lands_behind_it() {
     let first_files = vedette.files("door").len();
     vedette.wait_for_segments("door", first_files + 1);
 
-    let time = |v: &serde_json::Value| v.as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+    let time = |v: &serde_json::Value| {
+        v.as_str().unwrap().parse::<chrono::DateTime<chrono::Utc>>().unwrap()
+    };
     let run = &timeline["runs"][0];
     let first_run = (time(&run["end"]) - time(&run["start"])).as_seconds_f64();
     let seek = format!("seek:{:.3}", first_run - 0.5);
     let said = live555(&vedette, "door/recording", true, &["units:10", &seek, "units:120"]);
     let units = said.after("playing", 1).live555_units();
-    let at = units.windows(2).position(|w| w[1].number <= w[0].number).expect("the second run begins again at a low number");
+    let at = units
+        .windows(2)
+        .position(|w| w[1].number <= w[0].number)
+        .expect("the second run begins again at a low number");
     let (old, new) = units.split_at(at + 1);
     assert_consecutive(old);
     assert_consecutive(new);
     let step = new[0].time - old.last().unwrap().time;
-    assert!((0.0..0.5).contains(&step), "the gap is closed up for npt: {step:.3} s between the runs");
+    assert!(
+        (0.0..0.5).contains(&step),
+        "the gap is closed up for npt: {step:.3} s between the runs"
+    );
 
     // A clip that begins inside the gap begins with the footage behind it.
     let middle = time(&run["end"]) + (time(&timeline["runs"][1]["start"]) - time(&run["end"])) / 2;
-    let path = format!("door/recording?start={}", middle.to_rfc3339_opts(chrono::SecondsFormat::Micros, true));
+    let path = format!(
+        "door/recording?start={}",
+        middle.to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+    );
     let said = live555(&vedette, &path, true, &["units:20"]);
     assert_eq!(said.live555_units()[0].number, new[0].number);
 }
@@ -155,7 +184,12 @@ fn playing_goes_over_a_gap_and_a_seek_to_it_lands_behind_it() {
 fn gstreamer_plays_seeks_and_pauses() {
     let archive = archive(Clip::H264Aac, 4);
     for udp in [false, true] {
-        let said = gstreamer(&archive.vedette, "door/recording", udp, &["units:20", "seek:5.2", "units:30", "pause:20"]);
+        let said = gstreamer(
+            &archive.vedette,
+            "door/recording",
+            udp,
+            &["units:20", "seek:5.2", "units:30", "pause:20"],
+        );
         let done = said.events("done")[0];
         assert!(done["duration"].as_f64().unwrap() >= 8.0, "{done}");
         let beginning = said.before("seek", 0).gstreamer_units();
@@ -172,13 +206,34 @@ fn gstreamer_plays_seeks_and_pauses() {
 fn ffprobe_tells_the_length_and_ffmpeg_plays_from_where_it_is_told() {
     let archive = archive(Clip::H264Aac, 4);
     let url = archive.vedette.rtsp("door/recording");
-    let probe = run(Command::new("ffprobe").args(["-v", "error", "-show_entries", "format=duration", "-of", "csv=p=0", &url]));
+    let probe = run(Command::new("ffprobe").args([
+        "-v",
+        "error",
+        "-show_entries",
+        "format=duration",
+        "-of",
+        "csv=p=0",
+        &url,
+    ]));
     let length: f64 = String::from_utf8(probe.stdout).unwrap().trim().parse().unwrap();
     assert!((8.0..60.0).contains(&length), "{length}");
     let clip = tempfile::tempdir().unwrap();
     let copy = clip.path().join("clip.mkv");
     run(Command::new("ffmpeg")
-        .args(["-v", "error", "-rtsp_transport", "tcp", "-ss", "4.2", "-i", &url, "-t", "2", "-c", "copy"])
+        .args([
+            "-v",
+            "error",
+            "-rtsp_transport",
+            "tcp",
+            "-ss",
+            "4.2",
+            "-i",
+            &url,
+            "-t",
+            "2",
+            "-c",
+            "copy",
+        ])
         .arg(&copy));
     let (units, _) = read_file(&copy, false);
     assert_eq!(units[0].number, archive.key_at(4.2));
@@ -192,14 +247,25 @@ fn mpv_shows_the_length_seeks_and_survives_a_pause() {
     // The built-in terminal takes commands from a file of key bindings; `--input-terminal` reads them from standard input.
     let script = archive.vedette.dir.join("drive.lua");
     std::fs::write(&script, MPV_SCRIPT).unwrap();
-    mpv.args(["60", "mpv", "--no-config", "--vo=null", "--ao=null", "--rtsp-transport=tcp", "--no-terminal"]);
+    mpv.args([
+        "60",
+        "mpv",
+        "--no-config",
+        "--vo=null",
+        "--ao=null",
+        "--rtsp-transport=tcp",
+        "--no-terminal",
+    ]);
     mpv.arg(format!("--script={}", script.display()));
     mpv.arg(format!("--script-opts=drive-out={}", archive.vedette.dir.join("mpv.out").display()));
     mpv.arg(archive.vedette.rtsp("door/recording"));
     Watching::start(&mut mpv).read_to_end();
     let out = std::fs::read_to_string(archive.vedette.dir.join("mpv.out")).unwrap();
     let value = |name: &str| -> f64 {
-        let line = out.lines().find_map(|l| l.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {out}"));
+        let line = out
+            .lines()
+            .find_map(|l| l.strip_prefix(name))
+            .unwrap_or_else(|| panic!("no {name} in {out}"));
         line.trim().parse().unwrap()
     };
     assert!(value("duration ") >= 9.0, "{out}");

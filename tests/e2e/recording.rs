@@ -8,7 +8,12 @@ use crate::harness::{
 };
 
 /// All video units of all files of a camera, with times within each file checked against what was sent.
-fn all_units(files: &[PathBuf], camera: &Camera, stream: &str, hevc: bool) -> (Vec<Got>, Vec<String>) {
+fn all_units(
+    files: &[PathBuf],
+    camera: &Camera,
+    stream: &str,
+    hevc: bool,
+) -> (Vec<Got>, Vec<String>) {
     let sent = camera.sent(stream, "video");
     let (mut video, mut audio) = (Vec::new(), Vec::new());
     for file in files {
@@ -59,10 +64,13 @@ fn after_kill_9_every_file_plays_and_only_the_fragment_being_filled_is_missing()
     let mut vedette = Vedette::start(dir.path(), 3);
     vedette.add_camera("door", &camera.url("door"), "tcp");
     let segments = vedette.wait_for_segments("door", 1);
-    let first_start: chrono::DateTime<chrono::Utc> = segments[0]["start"].as_str().unwrap().parse().unwrap();
+    let first_start: chrono::DateTime<chrono::Utc> =
+        segments[0]["start"].as_str().unwrap().parse().unwrap();
     // In the middle of the second segment.
     eventually("a second segment that has grown", || {
-        (vedette.files("door").len() >= 2 && vedette.files("door").last()?.metadata().ok()?.len() > 20_000).then_some(())
+        (vedette.files("door").len() >= 2
+            && vedette.files("door").last()?.metadata().ok()?.len() > 20_000)
+            .then_some(())
     });
     vedette.kill();
     #[expect(clippy::disallowed_methods, reason = "the moment of the kill, in the world's time")]
@@ -74,7 +82,10 @@ fn after_kill_9_every_file_plays_and_only_the_fragment_being_filled_is_missing()
     assert_as_sent(&video, &camera.sent("door", "video"));
     let lived = (killed - first_start).as_seconds_f64();
     let missing = lived - video.len() as f64 / FPS;
-    assert!(missing < 2.0, "{missing:.2} s of {lived:.2} s are missing: more than the fragment being filled");
+    assert!(
+        missing < 2.0,
+        "{missing:.2} s of {lived:.2} s are missing: more than the fragment being filled"
+    );
 
     vedette.launch();
     eventually("the crash to stand in the timeline", || {
@@ -111,11 +122,20 @@ fn a_camera_that_loses_power_is_recorded_again_with_the_gap_and_its_reason_in_th
         let timeline = vedette.timeline("door");
         (timeline["runs"].as_array()?.len() == 2).then_some(timeline)
     });
-    let gap = timeline["gaps"].as_array().unwrap().iter().find(|g| g["reason"] == "disconnected").unwrap();
+    let gap = timeline["gaps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|g| g["reason"] == "disconnected")
+        .unwrap();
     assert_eq!(gap["start"], timeline["runs"][0]["end"], "the gap begins where footage ends");
     assert_eq!(gap["end"], timeline["runs"][1]["start"], "and ends where it begins again");
     vedette.wait_for_segments("yard", 3);
-    assert_eq!(vedette.timeline("yard")["runs"].as_array().unwrap().len(), 1, "the other camera did not notice");
+    assert_eq!(
+        vedette.timeline("yard")["runs"].as_array().unwrap().len(),
+        1,
+        "the other camera did not notice"
+    );
     vedette.stop();
     let (yard, _) = all_units(&vedette.files("yard"), &other, "yard", false);
     assert_consecutive(&yard);

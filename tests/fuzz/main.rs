@@ -47,7 +47,9 @@ fn mutated(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
             let length = bytes.len();
             match mutation {
                 Mutation::Set(at, byte) => bytes[at.index(length)] = byte,
-                Mutation::Cut(at, n) => drop(bytes.drain(at.index(length)..(at.index(length) + n).min(length))),
+                Mutation::Cut(at, n) => {
+                    drop(bytes.drain(at.index(length)..(at.index(length) + n).min(length)))
+                }
                 Mutation::Double(at, n) => {
                     let from = at.index(length);
                     let again = bytes[from..(from + n).min(length)].to_vec();
@@ -83,7 +85,8 @@ fn rtsp_stream(bytes: &[u8], split: usize) {
 }
 
 fn header_values(value: &str) {
-    let _ = headers::Transport::parse_list(value).map(|list| list.iter().map(ToString::to_string).collect::<String>());
+    let _ = headers::Transport::parse_list(value)
+        .map(|list| list.iter().map(ToString::to_string).collect::<String>());
     let _ = headers::Range::parse(value).map(|range| range.to_string());
     let _ = headers::RtpInfo::parse_list(value);
     let _ = headers::factor(value);
@@ -111,8 +114,10 @@ fn boxes(bytes: &[u8]) {
 
 fn parameter_sets(bytes: &[u8]) {
     let bytes = Bytes::copy_from_slice(bytes);
-    let _ = h264::Parameters::new(bytes.clone(), vec![bytes.clone()]).map(|p| (p.rfc6381(), p.in_band()));
-    let _ = h265::Parameters::new(bytes.clone(), bytes.clone(), vec![bytes.clone()]).map(|p| (p.rfc6381(), p.in_band()));
+    let _ = h264::Parameters::new(bytes.clone(), vec![bytes.clone()])
+        .map(|p| (p.rfc6381(), p.in_band()));
+    let _ = h265::Parameters::new(bytes.clone(), bytes.clone(), vec![bytes.clone()])
+        .map(|p| (p.rfc6381(), p.in_band()));
     let _ = aac::Parameters::new(bytes.clone()).map(|p| p.rfc6381());
     nal::nals(&bytes).take(10_000).for_each(drop);
 }
@@ -145,12 +150,25 @@ fn segment() -> Vec<u8> {
     let mut tables = [Vec::new(), Vec::new()];
     let mut fragments = Vec::new();
     for n in 0..2_i64 {
-        let picture = fmp4::Sample { duration: 3_600, cts: if n == 0 { 0 } else { -3_600 }, size: 20, sync: n == 0 };
+        let picture = fmp4::Sample {
+            duration: 3_600,
+            cts: if n == 0 { 0 } else { -3_600 },
+            size: 20,
+            sync: n == 0,
+        };
         let frame = fmp4::Sample { duration: 1_024, cts: 0, size: 7, sync: true };
         let (pictures, frames) = ([picture; 3], [frame; 4]);
         let parts = [
-            fmp4::FragmentTrack { track: TrackIndex(0), dts: MediaTime::from_ticks(n * 10_800), samples: &pictures },
-            fmp4::FragmentTrack { track: TrackIndex(1), dts: MediaTime::from_ticks(n * 4_096), samples: &frames },
+            fmp4::FragmentTrack {
+                track: TrackIndex(0),
+                dts: MediaTime::from_ticks(n * 10_800),
+                samples: &pictures,
+            },
+            fmp4::FragmentTrack {
+                track: TrackIndex(1),
+                dts: MediaTime::from_ticks(n * 4_096),
+                samples: &frames,
+            },
         ];
         let offset = file.len() as u64;
         let head = fmp4::write_fragment(&mut file, n as u32 + 1, identity.start, &parts).unwrap();
@@ -158,7 +176,11 @@ fn segment() -> Vec<u8> {
         for (track, sample) in fmp4::index(&parts, offset + head.len) {
             tables[track.as_usize()].push(sample);
         }
-        let anchor = fmp4::Anchor { track: TrackIndex(0), pts: MediaTime::from_ticks(n * 10_800), wall: identity.start };
+        let anchor = fmp4::Anchor {
+            track: TrackIndex(0),
+            pts: MediaTime::from_ticks(n * 10_800),
+            wall: identity.start,
+        };
         fragments.push(fmp4::FragmentRef { offset, anchor });
     }
     fmp4::write_tail(&mut file, &[&tables[0], &tables[1]], &fragments).unwrap();
@@ -243,7 +265,14 @@ fn the_seeds_are_valid_so_that_mutations_reach_deep() {
     let first = tail.fragments[0].offset as usize;
     assert_eq!(header.len as usize, first);
     assert!(fmp4::read_fragment(&file[first..], first as u64, 2).is_ok());
-    assert!(h265::Parameters::new(Bytes::new(), Bytes::from_static(PARAMETER_SETS[2]), vec![Bytes::from_static(b"\x44\x01\xc1")]).is_ok());
+    assert!(
+        h265::Parameters::new(
+            Bytes::new(),
+            Bytes::from_static(PARAMETER_SETS[2]),
+            vec![Bytes::from_static(b"\x44\x01\xc1")]
+        )
+        .is_ok()
+    );
     for request in REQUESTS {
         let mut buffer = BytesMut::from(request.as_bytes());
         let mut decoder = Decoder::new();

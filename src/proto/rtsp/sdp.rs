@@ -1,8 +1,10 @@
 //! The SDP that answers DESCRIBE (RFC 2326 appendix C, RFC 8866).
 //!
-//! `a=range:clock=` comes first and `a=range:npt=` last: ffmpeg reads garbage from a clock line
-//! that comes last, GStreamer in ONVIF mode takes the first line, and VLC has a seek bar only
-//! with npt.
+//! # Three readers, one order of the ranges
+//!
+//! GStreamer takes the first `a=range` of the session for the length: so npt comes before clock.
+//! ffmpeg takes the last line of all, and reads garbage from a clock line: so each medium says the
+//! npt range once more. VLC has a seek bar only with npt, from either place.
 
 use std::{
     fmt::{self, Write as _},
@@ -90,26 +92,31 @@ impl Description<'_> {
             }
             Extent::Recorded { start, end, length } => {
                 let clock = ClockRange { start: Some(start), end: Some(end) };
+                write!(to, "a=range:{}\r\n", npt_range(length))?;
                 write!(to, "a=range:{}\r\n", Range::Clock(clock))?;
-                let (start, end) = (Npt::At(WallSpan::ZERO), Npt::At(length));
-                let npt = NptRange { start: Some(start), end: Some(end) };
-                write!(to, "a=range:{}\r\n", Range::Npt(npt))?;
             }
         }
-        let recorded = matches!(self.extent, Extent::Recorded { .. });
         for (track, index) in self.tracks.iter().zip(0..) {
-            write_track(to, TrackIndex(index), track, recorded)?;
+            write_track(to, TrackIndex(index), track, self.extent)?;
         }
         Ok(())
     }
 }
 
-fn write_track(to: &mut String, index: TrackIndex, track: &Track, recorded: bool) -> fmt::Result {
+fn npt_range(length: WallSpan) -> Range {
+    let (start, end) = (Npt::At(WallSpan::ZERO), Npt::At(length));
+    Range::Npt(NptRange { start: Some(start), end: Some(end) })
+}
+
+fn write_track(to: &mut String, index: TrackIndex, track: &Track, extent: Extent) -> fmt::Result {
     let payload_type = payload_type(index, &track.parameters);
     let (media, onvif) =
         if track.parameters.is_video() { ("video", "VIDEO") } else { ("audio", "AUDIO") };
     write!(to, "m={media} 0 RTP/AVP {payload_type}\r\n")?;
     write!(to, "a=control:{}\r\n", control(index))?;
+    if let Extent::Recorded { length, .. } = extent {
+        write!(to, "a=range:{}\r\n", npt_range(length))?;
+    }
     let rate = track.timescale.get();
     write!(to, "a=rtpmap:{payload_type} ")?;
     match &track.parameters {
@@ -136,7 +143,7 @@ fn write_track(to: &mut String, index: TrackIndex, track: &Track, recorded: bool
     if let Some(rate) = frame_rate(&track.parameters) {
         write!(to, "a=framerate:{rate}\r\n")?;
     }
-    if recorded {
+    if matches!(extent, Extent::Recorded { .. }) {
         write!(to, "a=x-onvif-track:{onvif}{:03}\r\n", index.0)?;
     }
     Ok(())
@@ -303,10 +310,11 @@ mod tests {
             "t=0 0",
             &format!("a=tool:{TOOL}"),
             "a=control:*",
-            "a=range:clock=20261122T100000.25Z-20261122T110000.25Z",
             "a=range:npt=0.000-3590.040",
+            "a=range:clock=20261122T100000.25Z-20261122T110000.25Z",
             "m=video 0 RTP/AVP 96",
             "a=control:trackID=0",
+            "a=range:npt=0.000-3590.040",
             "a=rtpmap:96 H264/90000",
             "a=fmtp:96 packetization-mode=1;profile-level-id=42C01E;\
              sprop-parameter-sets=Z0LAHtkA,aM48,aEjj",
@@ -314,6 +322,7 @@ mod tests {
             "a=x-onvif-track:VIDEO000",
             "m=audio 0 RTP/AVP 97",
             "a=control:trackID=1",
+            "a=range:npt=0.000-3590.040",
             "a=rtpmap:97 mpeg4-generic/48000/2",
             "a=fmtp:97 streamtype=5;profile-level-id=1;mode=AAC-hbr;\
              sizelength=13;indexlength=3;indexdeltalength=3;config=1190",
