@@ -1,6 +1,9 @@
 //! Going through the files of a clip, from segment to segment and stretch to stretch.
 
-use std::{ops::Range, sync::Arc};
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use futures_util::future::BoxFuture;
 
@@ -8,7 +11,7 @@ use super::{
     Result,
     archive::{FOREVER, same_decoders},
     find::Place,
-    reader::{Beyond, Done, Played, Playing, Reader, SLACK, Stage},
+    reader::{Beyond, Done, Pending, Played, Playing, Reader, SLACK, Stage},
     segment::{Index, Segment},
 };
 use crate::{
@@ -81,10 +84,11 @@ impl Cursor {
 impl Reader {
     /// Waits for what is under way, or for what `start` begins. Cancel-safe.
     async fn wait(
-        pending: &mut Option<BoxFuture<'static, Done>>,
+        pending: &mut Pending,
         start: impl FnOnce() -> BoxFuture<'static, Done>,
     ) -> Done {
-        let done = pending.get_or_insert_with(start).await;
+        let started = pending.get_or_insert_with(|| Mutex::new(start()));
+        let done = started.get_mut().unwrap_or_else(PoisonError::into_inner).await;
         *pending = None;
         done
     }

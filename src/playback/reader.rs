@@ -12,7 +12,11 @@
 //! [`Reader::next`] that is dropped in the middle neither loses a unit nor repeats the work; a
 //! unit is taken from its place only in the step that returns it.
 
-use std::{fmt, io, ops::Range, sync::Arc};
+use std::{
+    fmt, io,
+    ops::Range,
+    sync::{Arc, Mutex},
+};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -88,7 +92,7 @@ pub struct Reader {
     need_key: bool,
     pub(super) stage: Stage,
     pub(super) live: Option<Subscription>,
-    pub(super) pending: Option<BoxFuture<'static, Done>>,
+    pub(super) pending: Pending,
     pub(super) buffers: Buffers,
     /// End of the last picture or sound delivered.
     pub(super) reached: WallTime,
@@ -132,6 +136,10 @@ pub(super) struct TrackState {
     /// It has come to the end of the range.
     done: bool,
 }
+
+/// A future that is `Send` only. Nobody locks the mutex: it is there to make the reader `Sync`, so
+/// that futures which borrow one can be spawned.
+pub(super) type Pending = Option<Mutex<BoxFuture<'static, Done>>>;
 
 /// What `pending` brings.
 pub(super) enum Done {
