@@ -15,7 +15,7 @@ use vedette::{
     app::{self, App, demo, health, shutdown, telemetry},
     clock::Clock,
     config::{Config, Mistakes},
-    ingest::{self, PullTarget},
+    ingest::{self, ProbeReport, PullTarget},
     model::{Secret, Transport},
     simulate::{self, Simulator},
 };
@@ -26,6 +26,9 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 /// What was asked about is not well.
 const UNWELL: u8 = 3;
+
+/// The password of simulated cameras, so that it need not stand in the process list.
+const SIMULATE_PASSWORD: &str = "VEDETTE_SIMULATE_PASSWORD";
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -78,7 +81,7 @@ enum Command {
         /// Login that the cameras want.
         #[arg(long, requires = "password")]
         user: Option<String>,
-        #[arg(long, requires = "user", env = "VEDETTE_SIMULATE_PASSWORD", hide_env_values = true)]
+        #[arg(long, requires = "user", env = SIMULATE_PASSWORD, hide_env_values = true)]
         password: Option<String>,
     },
     /// Watch a camera for some seconds and say what it sends and what is wrong with it.
@@ -173,7 +176,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 }
 
 fn load(file: Option<PathBuf>) -> Result<Config, Mistakes> {
-    Config::load(file.as_deref(), std::env::vars())
+    // Not a setting but an argument of `simulate`; settings that nobody knows are mistakes.
+    let environment = std::env::vars().filter(|(name, _)| name != SIMULATE_PASSWORD);
+    Config::load(file.as_deref(), environment)
 }
 
 fn stop_on_signal() -> anyhow::Result<CancellationToken> {
@@ -228,9 +233,10 @@ async fn probe(
     };
     let report = match ingest::probe(&target, watch, &Clock::system()).await {
         Ok(report) => report,
+        // Nothing could be learned: that is what is wrong with it.
         Err(error) => {
-            eprintln!("vedette: {:#}", anyhow::Error::from(error));
-            return Ok(ExitCode::from(UNWELL));
+            let problems = vec![format!("{:#}", anyhow::Error::from(error))];
+            ProbeReport { problems, ..ProbeReport::default() }
         }
     };
     if json {

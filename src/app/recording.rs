@@ -69,20 +69,32 @@ impl Recording {
     ) -> Self {
         let parts = parts.clone();
         let make = move || {
-            Recorder::new(
+            let recorder = Recorder::new(
                 target.clone(),
                 parts.record,
                 Arc::clone(&channel),
                 Arc::clone(&parts.volumes),
                 parts.store.clone(),
                 parts.clock.clone(),
-            )
+            );
+            (Current::of(&recorder), move |stop| recorder.run(stop))
         };
-        let first = make();
-        let state = Arc::new(State {
-            current: Mutex::new(Current::of(&first)),
-            panicked: AtomicBool::new(false),
-        });
+        Self::keep(make, parent, span)
+    }
+
+    /// `make` gives a recorder's handles and how to run it.
+    fn keep<R, F>(
+        make: impl Fn() -> (Current, R) + Send + 'static,
+        parent: &CancellationToken,
+        span: Span,
+    ) -> Self
+    where
+        R: FnOnce(Stop) -> F + Send + 'static,
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (current, first) = make();
+        let state =
+            Arc::new(State { current: Mutex::new(current), panicked: AtomicBool::new(false) });
         let stop = Stop::child_of(parent);
         let task = TaskTracker::new();
         task.spawn(keep(first, make, stop.clone(), Arc::clone(&state)).instrument(span));
@@ -121,10 +133,18 @@ impl Recording {
     }
 }
 
-async fn keep(mut recorder: Recorder, make: impl Fn() -> Recorder, stop: Stop, state: Arc<State>) {
+async fn keep<R, F>(
+    mut run: R,
+    make: impl Fn() -> (Current, R) + Send,
+    stop: Stop,
+    state: Arc<State>,
+) where
+    R: FnOnce(Stop) -> F + Send,
+    F: Future<Output = ()> + Send + 'static,
+{
     loop {
         let mut task = JoinSet::new();
-        task.spawn(recorder.run(stop.clone()).in_current_span());
+        task.spawn(run(stop.clone()).in_current_span());
         let Some(Err(panicked)) = task.join_next().await else { return };
         if stop.token().is_cancelled() {
             return;
@@ -135,7 +155,46 @@ async fn keep(mut recorder: Recorder, make: impl Fn() -> Recorder, stop: Stop, s
             () = stop.token().cancelled() => return,
             () = sleep(AGAIN_AFTER) => {}
         }
-        recorder = make();
-        *state.lock() = Current::of(&recorder);
+        let (current, next) = make();
+        *state.lock() = current;
+        run = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+    use crate::{id::SegmentId, proto::time::WallTime};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_recorder_that_panics_is_seen_to_fail_and_is_started_again() {
+        let made = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&made);
+        let make = move || {
+            let n = count.fetch_add(1, Ordering::SeqCst);
+            let (sender, status) = watch::channel(RecorderStatus::Waiting);
+            let run = move |stop: Stop| async move {
+                assert!(n > 0, "the first one panics, as this test wants it");
+                sender.send_replace(RecorderStatus::Recording {
+                    segment: SegmentId(1),
+                    since: WallTime::default(),
+                });
+                stop.token().cancelled().await;
+            };
+            (Current { status, counters: Arc::default() }, run)
+        };
+        let recording = Recording::keep(make, &CancellationToken::new(), Span::none());
+        while !recording.state.panicked.load(Ordering::SeqCst) {
+            tokio::task::yield_now().await;
+        }
+        assert!(recording.is_failing() && !recording.is_recording());
+        assert!(recording.trouble().is_some());
+        sleep(AGAIN_AFTER * 2).await;
+        assert!(recording.is_recording() && !recording.is_failing());
+        assert_eq!(made.load(Ordering::SeqCst), 2);
+        recording.stop(GapReason::VedetteDown).await;
+        assert!(!recording.is_failing(), "one that was told to stop does not fail");
     }
 }

@@ -104,7 +104,10 @@ pub(super) fn patch(
         main["url"] = url;
     }
     merge(&mut document, patch);
-    let read = Document::read(document, &camera.streams, volumes, &mut mistakes);
+    // One that the settings lost since does not stand in the way of other changes.
+    let kept = camera.volume.iter().chain(camera.streams.iter().filter_map(|s| s.volume.as_ref()));
+    let volumes: Vec<String> = volumes.iter().chain(kept).cloned().collect();
+    let read = Document::read(document, &camera.streams, &volumes, &mut mistakes);
     let (username, password) =
         logins.settle(camera.username.clone(), camera.password.clone(), &read, &mut mistakes);
     mistakes.check()?;

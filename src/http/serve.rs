@@ -101,3 +101,51 @@ async fn connection(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    async fn ask(sent: &[u8], stopped: bool) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let stop = CancellationToken::new();
+        let router = Router::new().route("/", get(|| async { "hello" }));
+        let tasks = TaskTracker::new();
+        tasks.spawn(serve(listener, router, stop.clone()));
+        tasks.close();
+        let mut socket = TcpStream::connect(address).await.unwrap();
+        socket.write_all(sent).await.unwrap();
+        if stopped {
+            stop.cancel();
+            tasks.wait().await;
+        }
+        let mut answer = String::new();
+        let _ = socket.read_to_string(&mut answer).await;
+        stop.cancel();
+        tasks.wait().await;
+        answer
+    }
+
+    // The clock is paused: it jumps to the next deadline as soon as nothing else is to do.
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_header_holds_a_connection_for_a_while_only() {
+        let answer = ask(b"GET / HTTP/1.1\r\nHost: x\r\n", false).await;
+        assert!(!answer.contains("hello"), "{answer}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn half_a_header_does_not_hold_up_the_stop() {
+        ask(b"GET / HTTP/1.1\r\nHost: x\r\n", true).await;
+    }
+
+    #[tokio::test]
+    async fn a_whole_request_is_answered() {
+        let answer = ask(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", false).await;
+        assert!(answer.ends_with("hello"), "{answer}");
+    }
+}

@@ -173,7 +173,7 @@ mod tests {
                 idr |= rest[4] & 0x1f == 5;
                 rest = &rest[4 + size..];
             }
-            assert_eq!(idr, i as u64 % GOP == 0, "picture {i}");
+            assert_eq!(idr, (i as u64).is_multiple_of(GOP), "picture {i}");
         }
     }
 
