@@ -26,10 +26,19 @@ fn sources(dir: &Path, files: &mut Vec<PathBuf>) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             sources(&path, files);
-        } else if path.extension().is_some_and(|e| e == "rs") {
+        } else if path.extension().is_some_and(|e| e == "rs") && !is_test(&path) {
             files.push(path);
         }
     }
+}
+
+/// Files that only exist for tests: those may look further.
+fn is_test(path: &Path) -> bool {
+    let inside = path.strip_prefix(src()).unwrap();
+    let name = path.file_stem().unwrap().to_string_lossy();
+    name == "tests"
+        || name.ends_with("_tests")
+        || inside.components().any(|c| c.as_os_str() == "tests")
 }
 
 fn src() -> PathBuf {
@@ -144,7 +153,8 @@ fn what_a_dependency_stands_for_stays_behind_its_seam() {
         ("retina::", &["ingest"]),
         ("sqlx::", &["store", "id"]),
         ("axum::", &["http", "app"]),
-        ("mp4_atom::", &["proto"]),
+        // The simulator's clip is an ordinary MP4 file, which `proto::fmp4` does not read.
+        ("mp4_atom::", &["proto", "simulate"]),
         ("prometheus::", &["metrics", "http"]),
         ("chrono::", &["http", "config", "app", "simulate"]),
     ];
@@ -165,7 +175,9 @@ fn what_a_dependency_stands_for_stays_behind_its_seam() {
 #[test]
 fn the_map_of_the_code_names_every_module() {
     let map = std::fs::read_to_string(src().join("README.md")).unwrap();
+    let words: BTreeSet<&str> =
+        map.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').collect();
     for name in LAYERS.iter().flat_map(|names| names.iter()) {
-        assert!(map.contains(&format!("`{name}")), "src/README.md does not name `{name}`");
+        assert!(words.contains(name), "src/README.md does not name {name}");
     }
 }

@@ -116,8 +116,10 @@ fn parameter_sets(bytes: &[u8]) {
     let bytes = Bytes::copy_from_slice(bytes);
     let _ = h264::Parameters::new(bytes.clone(), vec![bytes.clone()])
         .map(|p| (p.rfc6381(), p.in_band()));
-    let _ = h265::Parameters::new(bytes.clone(), bytes.clone(), vec![bytes.clone()])
+    let sets = |n: usize| Bytes::from_static(PARAMETER_SETS[n]);
+    let _ = h265::Parameters::new(sets(4), bytes.clone(), vec![sets(5)])
         .map(|p| (p.rfc6381(), p.in_band()));
+    let _ = h265::Parameters::new(bytes.clone(), sets(2), vec![bytes.clone()]);
     let _ = aac::Parameters::new(bytes.clone()).map(|p| p.rfc6381());
     nal::nals(&bytes).take(10_000).for_each(drop);
 }
@@ -191,8 +193,10 @@ fn segment() -> Vec<u8> {
 const PARAMETER_SETS: &[&[u8]] = &[
     b"\x67\x64\x00\x0d\xac\xd9\x41\x41\xfb\x01\x10\x00\x00\x03\x00\x10\x00\x00\x03\x03\x20\xf1\x42\x99\x60",
     b"\x68\xeb\xe3\xcb\x22\xc0",
-    b"\x42\x01\x01\x01\x60\x00\x00\x03\x00\x90\x00\x00\x03\x00\x00\x03\x00\x3c\xa0\x0a\x08\x0f\x16\x59\x59\xa4\x93\x2b\xc0\x40\x40\x00\x00\x03\x00\x40\x00\x00\x06\x42",
+    b"\x42\x01\x01\x01\x60\x00\x00\x03\x00\x90\x00\x00\x03\x00\x00\x03\x00\x3c\xa0\x0a\x08\x0f\x16\x59\x2a\x49\x32\xbc\x05\xa0\x20\x00\x00\x03\x00\x20\x00\x00\x03\x03\x21",
     b"\x11\x88\x56\xe5\x00",
+    b"\x40\x01\x0c\x01\xff\xff\x01\x60\x00\x00\x03\x00\x90\x00\x00\x03\x00\x00\x03\x00\x3c\x92\x80\x90",
+    b"\x44\x01\xc1\x72\xb4\x62\x40",
 ];
 
 const REQUESTS: &[&str] = &[
@@ -265,14 +269,8 @@ fn the_seeds_are_valid_so_that_mutations_reach_deep() {
     let first = tail.fragments[0].offset as usize;
     assert_eq!(header.len as usize, first);
     assert!(fmp4::read_fragment(&file[first..], first as u64, 2).is_ok());
-    assert!(
-        h265::Parameters::new(
-            Bytes::new(),
-            Bytes::from_static(PARAMETER_SETS[2]),
-            vec![Bytes::from_static(b"\x44\x01\xc1")]
-        )
-        .is_ok()
-    );
+    let sets = |n: usize| Bytes::from_static(PARAMETER_SETS[n]);
+    assert!(h265::Parameters::new(sets(4), sets(2), vec![sets(5)]).is_ok());
     for request in REQUESTS {
         let mut buffer = BytesMut::from(request.as_bytes());
         let mut decoder = Decoder::new();

@@ -371,8 +371,9 @@ mod tests {
         let session = sdp_types::Session::parse(text.as_bytes()).expect("SDP");
         assert_eq!(session.origin.unicast_address, "10.0.0.1");
         assert_eq!((session.session_name.as_str(), session.medias.len()), ("Front door", 4));
-        let last = session.attributes.last().expect("attributes");
-        assert_eq!(last.value.as_deref(), Some("npt=0.000-3590.040"));
+        let range = session.get_first_attribute_value("range");
+        let range = range.expect("well-formed").expect("there");
+        assert_eq!(range, "npt=0.000-3590.040", "the first one is what GStreamer takes");
         for (n, media) in session.medias.iter().enumerate() {
             let control = media.get_first_attribute_value("control").expect("once");
             let control = control.expect("there");
