@@ -41,7 +41,10 @@ pub struct Parameters {
 /// Why parameter sets were refused.
 #[derive(Debug, thiserror::Error)]
 pub enum ParametersError {
-    /// No or an empty SPS (H.265: or VPS).
+    /// H.265: no VPS.
+    #[error("no video parameter set")]
+    NoVps,
+    /// No or an empty SPS.
     #[error("no sequence parameter set")]
     NoSps,
     /// No PPS.

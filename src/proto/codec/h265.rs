@@ -102,7 +102,7 @@ impl Parameters {
     pub fn new(vps: Bytes, sps: Bytes, pps: Vec<Bytes>) -> Result<Self, ParametersError> {
         let vps = nal::without_trailing_start_code(vps);
         if NalKind::of(&vps) != NalKind::Vps || vps.len() > MAX_NAL {
-            return Err(ParametersError::NoSps);
+            return Err(ParametersError::NoVps);
         }
         let sps = nal::without_trailing_start_code(sps);
         let parsed = parse_sps(&sps)?;

@@ -1,4 +1,4 @@
-//! `prft`, `moof` and the header of `mdat`.
+//! Writing `prft`, `moof` and the header of `mdat`.
 //!
 //! # What is left out of the tables
 //!
@@ -9,11 +9,7 @@
 
 use bytes::{BufMut, BytesMut};
 
-use super::{
-    Anchor, Fragment, ReadError, SampleRef, WriteError,
-    boxes::{BoxHeader, Child, Reader, children},
-    limits,
-};
+use super::{SampleRef, WriteError, limits};
 use crate::proto::{
     access_unit::TrackIndex,
     time::{MediaTime, WallTime},
@@ -26,24 +22,24 @@ const SYNC: u32 = 0x0200_0000;
 const NOT_SYNC: u32 = 0x0101_0000;
 
 /// The bit that tells the two apart.
-const IS_NOT_SYNC: u32 = 0x0001_0000;
+pub(super) const IS_NOT_SYNC: u32 = 0x0001_0000;
 
-mod tfhd {
-    pub(super) const BASE_DATA_OFFSET: u32 = 0x01;
-    pub(super) const DESCRIPTION: u32 = 0x02;
-    pub(super) const DURATION: u32 = 0x08;
-    pub(super) const SIZE: u32 = 0x10;
-    pub(super) const FLAGS: u32 = 0x20;
-    pub(super) const BASE_IS_MOOF: u32 = 0x02_0000;
+pub(super) mod tfhd {
+    pub(in crate::proto::fmp4) const BASE_DATA_OFFSET: u32 = 0x01;
+    pub(in crate::proto::fmp4) const DESCRIPTION: u32 = 0x02;
+    pub(in crate::proto::fmp4) const DURATION: u32 = 0x08;
+    pub(in crate::proto::fmp4) const SIZE: u32 = 0x10;
+    pub(in crate::proto::fmp4) const FLAGS: u32 = 0x20;
+    pub(in crate::proto::fmp4) const BASE_IS_MOOF: u32 = 0x02_0000;
 }
 
-mod trun {
-    pub(super) const DATA_OFFSET: u32 = 0x01;
-    pub(super) const FIRST_FLAGS: u32 = 0x04;
-    pub(super) const DURATION: u32 = 0x100;
-    pub(super) const SIZE: u32 = 0x200;
-    pub(super) const FLAGS: u32 = 0x400;
-    pub(super) const CTS: u32 = 0x800;
+pub(super) mod trun {
+    pub(in crate::proto::fmp4) const DATA_OFFSET: u32 = 0x01;
+    pub(in crate::proto::fmp4) const FIRST_FLAGS: u32 = 0x04;
+    pub(in crate::proto::fmp4) const DURATION: u32 = 0x100;
+    pub(in crate::proto::fmp4) const SIZE: u32 = 0x200;
+    pub(in crate::proto::fmp4) const FLAGS: u32 = 0x400;
+    pub(in crate::proto::fmp4) const CTS: u32 = 0x800;
 }
 
 /// A unit about to be written.
@@ -251,7 +247,7 @@ fn patch(out: &mut BytesMut, at: usize, value: u32) {
 }
 
 /// Where the samples of a fragment come to lie when its payload begins at `payload_offset` of the
-/// file: the same as [`read_fragment`] will find.
+/// file: the same as [`read_fragment`](super::read_fragment) will find.
 pub fn index<'a>(
     tracks: &'a [FragmentTrack<'a>],
     payload_offset: u64,
@@ -270,195 +266,4 @@ pub fn index<'a>(
         offset += u64::from(size);
         Some((track, sample))
     })
-}
-
-/// Reads a fragment's tables. `data` begins with the fragment's `prft` (or `moof`), which stands at
-/// `offset` of the file, and reaches at least to the end of `moof`; `tracks` is how many the file
-/// has. Offsets are not checked against the length of the file: [`scan`](super::scan) does that.
-pub fn read_fragment(data: &[u8], offset: u64, tracks: usize) -> Result<Fragment, ReadError> {
-    read_head(data, offset, tracks).map(|(fragment, _)| fragment)
-}
-
-/// The fragment, and how many bytes of `data` come before its `mdat`.
-pub(super) fn read_head(
-    data: &[u8],
-    offset: u64,
-    tracks: usize,
-) -> Result<(Fragment, u64), ReadError> {
-    let mut fragment = Fragment {
-        sequence: 0,
-        anchor: None,
-        tracks: vec![Vec::new(); tracks.min(limits::TRACKS)],
-    };
-    let mut rest = data;
-    let mut at = 0_u64;
-    loop {
-        let further = |e| match e {
-            ReadError::Incomplete { needed } => ReadError::Incomplete { needed: at + needed },
-            e => e,
-        };
-        let header = BoxHeader::read(rest).map_err(further)?;
-        if !matches!(&header.kind, b"prft" | b"moof" | b"styp" | b"sidx" | b"emsg" | b"free") {
-            return Err(ReadError::Missing("moof"));
-        }
-        if at.saturating_add(header.len) > limits::HEADER {
-            return Err(ReadError::TooLarge("moof"));
-        }
-        let (body, after) = header.split(rest).map_err(further)?;
-        match &header.kind {
-            b"prft" => fragment.anchor = read_prft(body, tracks),
-            b"moof" => {
-                let moof = offset.checked_add(at).ok_or(ReadError::Damaged("offset"))?;
-                read_moof(body, moof, &mut fragment)?;
-                return Ok((fragment, at + header.len));
-            }
-            _ => {}
-        }
-        at += header.len;
-        rest = after;
-    }
-}
-
-fn read_prft(body: &[u8], tracks: usize) -> Option<Anchor> {
-    let mut reader = Reader::new(body);
-    let version = reader.u32()? >> 24;
-    let track = usize::try_from(reader.u32()?).ok()?.checked_sub(1).filter(|&t| t < tracks)?;
-    let wall = WallTime::from_ntp(reader.u64()?);
-    let pts = if version == 0 { u64::from(reader.u32()?) } else { reader.u64()? };
-    Some(Anchor {
-        track: TrackIndex(u8::try_from(track).ok()?),
-        pts: MediaTime::from_ticks(i64::try_from(pts).ok()?),
-        wall,
-    })
-}
-
-fn read_moof(body: &[u8], moof: u64, fragment: &mut Fragment) -> Result<(), ReadError> {
-    let mut left = limits::FRAGMENT_SAMPLES;
-    for child in children(body) {
-        let Child { kind, body, .. } = child?;
-        match &kind {
-            b"mfhd" => {
-                let mut reader = Reader::new(body);
-                reader.u32();
-                fragment.sequence = reader.u32().ok_or(ReadError::Damaged("mfhd"))?;
-            }
-            b"traf" => read_traf(body, moof, &mut left, &mut fragment.tracks)?,
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-/// What `tfhd` says for samples that do not say it themselves.
-#[derive(Default)]
-struct Defaults {
-    duration: Option<u32>,
-    size: Option<u32>,
-    flags: Option<u32>,
-}
-
-fn read_traf(
-    body: &[u8],
-    moof: u64,
-    left: &mut usize,
-    tracks: &mut [Vec<SampleRef>],
-) -> Result<(), ReadError> {
-    const TFHD: ReadError = ReadError::Damaged("tfhd");
-    let mut samples = None;
-    let mut defaults = Defaults::default();
-    let mut dts = None;
-    for child in children(body) {
-        let Child { kind, body, .. } = child?;
-        let mut reader = Reader::new(body);
-        match &kind {
-            b"tfhd" => {
-                let flags = reader.u32().ok_or(TFHD)?;
-                let id = reader.u32().ok_or(TFHD)?;
-                let track =
-                    usize::try_from(id).ok().and_then(|id| tracks.get_mut(id.checked_sub(1)?));
-                samples = Some(track.ok_or(ReadError::Damaged("track id"))?);
-                if flags & tfhd::BASE_DATA_OFFSET != 0 || flags & tfhd::BASE_IS_MOOF == 0 {
-                    return Err(ReadError::Damaged("base of data offsets"));
-                }
-                let mut field = |bit| {
-                    if flags & bit == 0 { Ok(None) } else { reader.u32().ok_or(TFHD).map(Some) }
-                };
-                field(tfhd::DESCRIPTION)?;
-                defaults.duration = field(tfhd::DURATION)?;
-                defaults.size = field(tfhd::SIZE)?;
-                defaults.flags = field(tfhd::FLAGS)?;
-            }
-            b"tfdt" => {
-                let version = reader.u32().map(|word| word >> 24);
-                let ticks = match version {
-                    Some(0) => reader.u32().map(i64::from),
-                    _ => reader.u64().and_then(|ticks| i64::try_from(ticks).ok()),
-                };
-                // As when writing: room for the durations.
-                let ticks = ticks.filter(|&ticks| ticks < 1 << 62);
-                dts = Some(ticks.ok_or(ReadError::Damaged("tfdt"))?);
-            }
-            b"trun" => {
-                let samples = samples.as_deref_mut().ok_or(ReadError::Missing("tfhd"))?;
-                let dts = dts.as_mut().ok_or(ReadError::Missing("tfdt"))?;
-                read_trun(reader, moof, &defaults, dts, left, samples)?;
-            }
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
-fn read_trun(
-    mut reader: Reader<'_>,
-    moof: u64,
-    defaults: &Defaults,
-    dts: &mut i64,
-    left: &mut usize,
-    samples: &mut Vec<SampleRef>,
-) -> Result<(), ReadError> {
-    const DAMAGED: ReadError = ReadError::Damaged("trun");
-    let flags = reader.u32().ok_or(DAMAGED)?;
-    let count = reader.u32().and_then(|count| usize::try_from(count).ok()).ok_or(DAMAGED)?;
-    let has = |bit| flags & bit != 0;
-    if !has(trun::DATA_OFFSET) {
-        return Err(ReadError::Missing("data offset"));
-    }
-    let data_offset = reader.i32().ok_or(DAMAGED)?;
-    let mut offset = moof.checked_add_signed(i64::from(data_offset)).ok_or(DAMAGED)?;
-    let mut first_flags =
-        if has(trun::FIRST_FLAGS) { Some(reader.u32().ok_or(DAMAGED)?) } else { None };
-    let fields = [trun::DURATION, trun::SIZE, trun::FLAGS, trun::CTS];
-    let sample_len = 4 * fields.into_iter().filter(|&bit| has(bit)).count();
-    // Samples that take no byte here (all by default) are bounded by the limit alone.
-    if count > *left {
-        return Err(ReadError::TooLarge("number of units in a fragment"));
-    }
-    if reader.remaining() / sample_len.max(1) < count && sample_len > 0 {
-        return Err(DAMAGED);
-    }
-    *left -= count;
-    samples.reserve(count);
-    for _ in 0..count {
-        let mut field = |bit, default: Option<u32>| {
-            if has(bit) { reader.u32() } else { default }
-        };
-        let duration = field(trun::DURATION, defaults.duration);
-        let size = field(trun::SIZE, defaults.size);
-        let own_flags = field(trun::FLAGS, defaults.flags);
-        let cts = field(trun::CTS, Some(0)).ok_or(DAMAGED)?.cast_signed();
-        let flags = first_flags.take().or(own_flags).ok_or(ReadError::Missing("sample flags"))?;
-        let sample = SampleRef {
-            dts: MediaTime::from_ticks(*dts),
-            duration: duration.ok_or(ReadError::Missing("sample duration"))?,
-            cts,
-            sync: flags & IS_NOT_SYNC == 0,
-            offset,
-            size: size.ok_or(ReadError::Missing("sample size"))?,
-        };
-        *dts += i64::from(sample.duration);
-        offset = offset.checked_add(u64::from(sample.size)).ok_or(DAMAGED)?;
-        samples.push(sample);
-    }
-    Ok(())
 }

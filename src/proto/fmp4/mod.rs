@@ -32,6 +32,7 @@
 mod boxes;
 mod entry;
 mod fragment;
+mod fragment_read;
 mod header;
 mod identity;
 mod scan;
@@ -39,7 +40,8 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
-pub use fragment::{FragmentHead, FragmentTrack, Sample, index, read_fragment, write_fragment};
+pub use fragment::{FragmentHead, FragmentTrack, Sample, index, write_fragment};
+pub use fragment_read::read_fragment;
 pub use header::{Header, read_header, write_header};
 pub use identity::{Identity, TrackStart};
 pub use scan::{Scan, Torn, scan};

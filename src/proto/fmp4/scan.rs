@@ -10,7 +10,7 @@ use std::io;
 use super::{
     Fragment, FragmentRef, Header, ReadError, SampleRef, Tail,
     boxes::BoxHeader,
-    fragment::read_head,
+    fragment_read::read_head,
     header::read_header,
     limits,
     tail::{self, read_tail},
@@ -72,7 +72,7 @@ pub fn scan(
 ) -> io::Result<Scan> {
     let mut file = File { len, read_exact_at, buffer: Vec::new() };
     let mut scan = Scan::default();
-    match file.parse(0, HEADER_READ, |data| read_header(data))? {
+    match file.parse(0, HEADER_READ, read_header)? {
         Ok(header) => {
             scan.end = header.len;
             scan.tables.tracks = vec![Vec::new(); header.tracks.len()];
