@@ -14,13 +14,13 @@
 //!
 //! # Against guessing
 //!
-//! * An address that keeps failing has to wait, longer each time ([`attempts`]). What is right
+//! * An address that keeps failing has to wait, longer each time (`attempts.rs`). What is right
 //!   beyond doubt gets in all the same (a token, a login that was checked a moment ago): one
 //!   attacker behind a shared address does not lock out the rest.
-//! * Few hashes run at once and few wait ([`password`]): a flood costs a flooder, not the recorder.
+//! * Few hashes run at once and few wait (`password.rs`): a flood costs a flooder, not the recorder.
 //! * An unknown name takes the time that a wrong password takes.
 //! * A right login is remembered for a minute, so that a poller with Basic does not cost a hash
-//!   a request ([`recent`]).
+//!   a request (`recent.rs`).
 
 mod account;
 mod attempts;

@@ -21,6 +21,7 @@ const SHORT: &[(&str, Option<&str>)] = &[
     ("VEDETTE_ADMIN_PASSWORD", Some("auth.admin_password")),
     ("VEDETTE_METRICS_TOKEN", Some("metrics.token")),
     ("VEDETTE_CONFIG", None),
+    ("VEDETTE_SIMULATE_PASSWORD", None),
 ];
 /// Sections of the file.
 const SECTIONS: &[&str] =

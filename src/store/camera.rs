@@ -89,6 +89,8 @@ const PUT_STREAM: &str = "
         record = excluded.record, own_retention = excluded.own_retention,
         max_age_s = excluded.max_age_s, max_bytes = excluded.max_bytes,
         volume = excluded.volume, created_us = excluded.created_us, hidden_us = null";
+const HIDDEN: &str = "
+    select id, hidden_us from stream where camera = ?1 and role = ?2 and hidden_us is not null";
 const HIDE_STREAM: &str = "
     update stream set hidden_us = ?3 where camera = ?1 and role = ?2 and hidden_us is null
     returning id";
@@ -261,6 +263,16 @@ async fn put(db: &mut SqliteConnection, sealer: &Sealer, camera: &Camera) -> Res
         .await
         .map_err(failed("write a camera"))?;
     for stream in &camera.streams {
+        // A gap begun after it was hidden (by recovery, say) must not count up to its return.
+        let hidden: Option<(StreamId, i64)> = sqlx::query_as(HIDDEN)
+            .bind(camera.id)
+            .bind(stream.role.as_str())
+            .fetch_optional(&mut *db)
+            .await
+            .map_err(failed("look for a hidden stream"))?;
+        if let Some((id, since)) = hidden {
+            gap::end(db, id, wall(since)).await?;
+        }
         let own = stream.retention.unwrap_or_default();
         sqlx::query(PUT_STREAM)
             .bind(stream.id)

@@ -138,12 +138,13 @@ impl Store {
             .busy_timeout(BUSY_TIMEOUT)
             .disable_statement_logging();
 
+        // No `pragma optimize`, ever: without statistics SQLite plans each query the same way in
+        // every installation, and that way is tested.
         let mut connection = options
             .clone()
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .pragma("journal_size_limit", WAL_LIMIT_BYTES)
-            .optimize_on_close(true, 400)
             .connect()
             .await
             .map_err(failed("open for writing"))?;

@@ -212,8 +212,8 @@ impl Store {
 
     /// Segments that overlap the range, by start, after the cursor (start, id); at most `limit`.
     ///
-    /// A segment that only touches the range is not in it; an open one reaches to the end of
-    /// time.
+    /// A segment that only touches the range is not in it; an open one counts as lasting (for
+    /// [`MAX_SEGMENT`] at most).
     pub async fn segments_overlapping(
         &self,
         stream: StreamId,

@@ -103,6 +103,9 @@ async fn a_camera_made_anew_adopts_the_footage_that_was_kept() {
     assert_eq!(store.cameras().await.unwrap(), []);
     assert_eq!(store.camera_by_slug(&old.slug).await.unwrap(), None);
     assert_eq!(store.open_gap_of(stream).await.unwrap(), None, "nothing is expected any more");
+    // Somebody who did not know yet that it was deleted.
+    store.open_gap(Gap { start: after(90), ..lasting }).await.unwrap();
+    fixture.clock.set(after(500));
 
     let mut new = camera("door", &[Role::Main, Role::Sub]);
     new.password = Some(Secret::new("a new one".into()));
@@ -111,8 +114,10 @@ async fn a_camera_made_anew_adopts_the_footage_that_was_kept() {
     assert_eq!(adopted.streams[1].id, new.streams[1].id, "there was no sub stream before");
     assert_eq!(store.camera_by_slug(&new.slug).await.unwrap(), Some(adopted));
     let range = TEN..after(1_000);
-    let found = store.segments_overlapping(stream, range, None, 10).await.unwrap();
+    let found = store.segments_overlapping(stream, range.clone(), None, 10).await.unwrap();
     assert_eq!(found.len(), 1);
+    let gaps = store.gaps_overlapping(stream, range, 10).await.unwrap();
+    assert!(gaps.iter().all(|gap| gap.end == Some(after(100))), "{gaps:?}");
 }
 
 #[tokio::test]

@@ -129,3 +129,14 @@ async fn readers_cannot_write() {
         sqlx::query("insert into meta values ('x', 'y')").execute(&fixture.store.readers).await;
     assert!(written.is_err());
 }
+
+#[tokio::test]
+async fn a_write_that_nobody_waits_for_any_more_still_happens() {
+    let fixture = Fixture::new().await;
+    {
+        let write = std::pin::pin!(fixture.store.set_meta("left", "alone"));
+        assert!(futures_util::poll!(write).is_pending());
+    }
+    fixture.store.ping().await.unwrap();
+    assert_eq!(fixture.store.meta("left").await.unwrap().as_deref(), Some("alone"));
+}
