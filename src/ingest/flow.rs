@@ -280,10 +280,11 @@ impl Flow {
         if matches!(self.state, State::Settling { .. }) {
             let _ = self.settle();
         }
-        if let State::Running(running) = std::mem::replace(&mut self.state, State::Idle) {
+        if let Some(running) = self.take_running() {
             running.publisher.end(reason);
             self.out.memory.run_ends(reason);
         }
+        self.state = State::Idle;
         self.idle_since = now;
     }
 
@@ -343,7 +344,7 @@ impl Flow {
             self.interrupt(Interrupt::clock(self.leading, detail), now);
         }
         if self.is_running() {
-            match self.publish(unit.clone(), key) {
+            match self.publish(unit.clone(), key, false) {
                 Ok(()) => return Ok(()),
                 Err(interrupt) => self.interrupt(interrupt, now),
             }
@@ -456,7 +457,7 @@ impl Flow {
         self.last_end = None;
         for unit in units {
             let key = self.is_key(&unit);
-            if let Err(interrupt) = self.publish(unit, key) {
+            if let Err(interrupt) = self.publish(unit, key, true) {
                 self.interrupt(interrupt, at);
                 break;
             }
@@ -493,12 +494,21 @@ impl Flow {
             .ok_or_else(|| PullError::Internal("a track without parameters".into()))
     }
 
-    /// One whole unit into the run.
-    fn publish(&mut self, unit: SourceUnit, key: bool) -> Result<(), Interrupt> {
-        let State::Running(mut running) = std::mem::replace(&mut self.state, State::Idle) else {
-            return Ok(());
-        };
-        let outcome = self.publish_into(&mut running, unit, key);
+    /// Takes the run out, to be put back; any other state stays.
+    fn take_running(&mut self) -> Option<Box<Running>> {
+        match std::mem::replace(&mut self.state, State::Idle) {
+            State::Running(running) => Some(running),
+            other => {
+                self.state = other;
+                None
+            }
+        }
+    }
+
+    /// One whole unit into the run. `held`: it was held back, so the clocks know of it.
+    fn publish(&mut self, unit: SourceUnit, key: bool, held: bool) -> Result<(), Interrupt> {
+        let Some(mut running) = self.take_running() else { return Ok(()) };
+        let outcome = self.publish_into(&mut running, unit, key, held);
         self.state = State::Running(running);
         outcome
     }
@@ -508,6 +518,7 @@ impl Flow {
         running: &mut Running,
         unit: SourceUnit,
         key: bool,
+        held: bool,
     ) -> Result<(), Interrupt> {
         let at = unit.track.as_usize();
         let leading = at == self.leading;
@@ -536,7 +547,11 @@ impl Flow {
                 return Err(Interrupt { error, reason: GapReason::PacketLoss, track: at });
             }
         }
-        track.clock.observe(unit.ticks, unit.arrival.wall).map_err(|fault| (at, fault))?;
+        if held {
+            track.clock.settled(unit.ticks);
+        } else {
+            track.clock.observe(unit.ticks, unit.arrival.wall).map_err(|fault| (at, fault))?;
+        }
         if pts < 0 {
             // From before the run's first picture: sound, or a picture that refers to what came
             // before it.
@@ -647,9 +662,7 @@ impl Flow {
 
     /// A sender report came: the tracks that follow are led to where they belong.
     fn align(&mut self, reported: usize) {
-        let State::Running(mut running) = std::mem::replace(&mut self.state, State::Idle) else {
-            return;
-        };
+        let Some(mut running) = self.take_running() else { return };
         for other in (0..self.tracks.len()).filter(|at| *at != self.leading) {
             if reported != other && reported != self.leading {
                 continue;
@@ -712,3 +725,7 @@ fn least_wall(units: &[SourceUnit], track: usize, timescale: Timescale) -> Optio
     });
     walls.min()
 }
+
+#[cfg(test)]
+#[path = "flow_tests.rs"]
+mod tests;

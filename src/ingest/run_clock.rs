@@ -121,9 +121,11 @@ impl RunClock {
     /// Which tick stands at `wall`, to the microsecond.
     #[must_use]
     pub fn ticks(&self, wall: WallTime) -> i64 {
-        let ahead = wall.as_micros().saturating_sub(self.piece.wall);
-        let scaled = i128::from(ahead) * BILLION / (BILLION + i128::from(self.piece.slope));
-        let media = self.piece.media.saturating_add(i64::try_from(scaled).unwrap_or(0));
+        let wall = wall.as_micros();
+        let piece = if wall < self.piece.wall { &self.previous } else { &self.piece };
+        let ahead = wall.saturating_sub(piece.wall);
+        let scaled = i128::from(ahead) * BILLION / (BILLION + i128::from(piece.slope));
+        let media = piece.media.saturating_add(i64::try_from(scaled).unwrap_or(0));
         let span = WallSpan::from_micros(media);
         self.origin.saturating_add(MediaTime::from_span(span, self.timescale).ticks())
     }
@@ -149,6 +151,12 @@ impl RunClock {
             self.bend(media)?;
         }
         Ok(())
+    }
+
+    /// Says that the envelope up to `ticks` stands in the map already: what comes later is observed.
+    pub fn settled(&mut self, ticks: i64) {
+        self.window_start = self.media(ticks);
+        self.least = None;
     }
 
     /// A map whose tick `ticks` is `wall`, by the word of another track, while its envelope says

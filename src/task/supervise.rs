@@ -238,3 +238,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+#[path = "supervise_tests.rs"]
+mod tests;

@@ -167,7 +167,8 @@ struct Shared {
     generation: watch::Sender<u64>,
     /// Requests answered, as `METHOD status`.
     requests: watch::Sender<Vec<String>>,
-    frame: AtomicU64,
+    /// Video frames made, sent or lost.
+    frames: watch::Sender<u64>,
     audio_frame: AtomicU64,
     /// Numbers of video frames all of whose packets were sent.
     sent: Mutex<Vec<u64>>,
@@ -197,7 +198,7 @@ impl Camera {
             behaviour: Mutex::new(behaviour),
             generation: watch::Sender::new(0),
             requests: watch::Sender::new(Vec::new()),
-            frame: AtomicU64::new(0),
+            frames: watch::Sender::new(0),
             audio_frame: AtomicU64::new(0),
             sent: Mutex::default(),
         });
@@ -260,9 +261,15 @@ impl Camera {
     pub(crate) async fn wait_for(&self, method: &str, status: u16, count: usize) {
         let wanted = format!("{method} {status}");
         let mut requests = self.shared.requests.subscribe();
-        let enough =
-            requests.wait_for(|all| all.iter().filter(|r| **r == wanted).count() >= count);
+        let enough = requests.wait_for(|all| all.iter().filter(|r| **r == wanted).count() >= count);
         enough.await.unwrap();
+    }
+
+    /// Waits until it has made `more` video frames, sent or lost.
+    pub(crate) async fn wait_for_frames(&self, more: u64) {
+        let mut frames = self.shared.frames.subscribe();
+        let target = *frames.borrow() + more;
+        frames.wait_for(|made| *made >= target).await.unwrap();
     }
 
     /// Numbers of the video frames sent whole, in order.
@@ -321,18 +328,12 @@ impl Track {
     }
 
     fn report(&self, elapsed: Duration) -> Vec<u8> {
+        #[expect(clippy::disallowed_methods, reason = "a camera has a clock of its own")]
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let seconds = (now.as_secs() + 2_208_988_800) as u32;
         let fraction = ((u64::from(now.subsec_micros()) << 32) / 1_000_000) as u32;
         let mut report = vec![0x80, 200, 0, 6];
-        for word in [
-            self.ssrc,
-            seconds,
-            fraction,
-            self.ticks(elapsed),
-            self.packets,
-            self.bytes,
-        ] {
+        for word in [self.ssrc, seconds, fraction, self.ticks(elapsed), self.packets, self.bytes] {
             report.extend_from_slice(&word.to_be_bytes());
         }
         report
@@ -367,7 +368,11 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream) {
 }
 
 /// Answers requests and, between them, sends media. `None`: the client is gone.
-async fn talk(shared: Arc<Shared>, mut read: OwnedReadHalf, mut write: OwnedWriteHalf) -> Option<()> {
+async fn talk(
+    shared: Arc<Shared>,
+    mut read: OwnedReadHalf,
+    mut write: OwnedWriteHalf,
+) -> Option<()> {
     let mut session = Session::default();
     let mut buffer = Vec::new();
     let mut chunk = [0_u8; 4_096];
@@ -661,7 +666,8 @@ impl Session {
             let packet = track.packet(timestamp, false, b"");
             send(&track.path, false, &packet, write).await?;
         }
-        let number = shared.frame.fetch_add(1, Ordering::SeqCst);
+        let number = *shared.frames.borrow();
+        shared.frames.send_replace(number + 1);
         let key = self.size != Some(b.size) || self.since_key + 1 >= b.gop;
         self.size = Some(b.size);
         self.since_key = if key { 0 } else { self.since_key + 1 };
@@ -769,10 +775,8 @@ fn sdp(b: &Behaviour) -> String {
         if b.two_pps {
             sets.push(STANDARD.encode(PPS_1));
         }
-        sdp += &format!(
-            "a=fmtp:96 packetization-mode=1;sprop-parameter-sets={}\r\n",
-            sets.join(",")
-        );
+        sdp +=
+            &format!("a=fmtp:96 packetization-mode=1;sprop-parameter-sets={}\r\n", sets.join(","));
     }
     match b.audio {
         Some(Audio::Aac) => {
