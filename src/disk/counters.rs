@@ -33,7 +33,7 @@ pub struct VolumeCounters {
 /// A histogram of durations with fixed bounds.
 #[derive(Debug, Default)]
 pub struct Latency {
-    buckets: [AtomicU64; Latency::BOUNDS.len()],
+    buckets: [AtomicU64; Self::BOUNDS.len()],
     count: AtomicU64,
     sum_us: AtomicU64,
 }

@@ -23,6 +23,7 @@ mod counters;
 mod fs;
 mod open;
 mod path;
+mod queue;
 mod reader;
 mod sync;
 mod volume;
@@ -36,6 +37,7 @@ pub use fs::{Fs, FsFile, RealFs, Space};
 pub use open::{Fragment, FragmentTrack, OpenSegment, OpenSegments, Progress};
 pub use reader::{MAX_READ, ReadError, SegmentReader};
 pub use volume::{NoRoom, Settings, Volume, VolumeError, VolumeHealth, VolumeSettings, Volumes};
-pub use writer::{Completion, Completions, Draft, Refused, SegmentWriter, is_full};
+pub use queue::{Completion, Completions, Draft, Refused, SegmentWriter};
+pub use writer::is_full;
 
 use volume::Failure;

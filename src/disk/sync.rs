@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::{
     counters::VolumeCounters,
     fs::{Fs, FsFile},
-    writer::{Completion, Completions},
+    queue::{Completion, Completions},
 };
 use crate::id::SegmentId;
 

@@ -17,9 +17,10 @@ use super::{
     fs::{Fs, RealFs},
     open::OpenSegments,
     path,
+    queue::{Completions, Draft, Queue, Refused, SegmentWriter},
     reader::{ReadError, SegmentReader, blocking},
     sync::Syncer,
-    writer::{Completions, Draft, Queue, Refused, SegmentWriter, Writer, text},
+    writer::{Writer, text},
 };
 
 /// One volume as configured.

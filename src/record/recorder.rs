@@ -451,19 +451,17 @@ impl Task {
     fn put_rows(&mut self) {
         for at in 0..self.files.len() {
             let Some(file) = self.files.get_mut(at) else { break };
-            if !file.has_row && file.written > 0 {
-                if let Some(opened) = &file.opened {
-                    file.has_row = true;
-                    let run = file.run;
-                    if file.first_of_run {
-                        let (id, start, epoch) = (run.id, file.start, run.epoch);
-                        let stream = self.owner.stream;
-                        self.rows.put(Row::OpenRun(RunRow { id, stream, epoch, start, end: None }));
-                    }
-                    self.rows.put(Row::OpenSegment(opened.opened.clone()));
-                    if file.first_of_run {
-                        self.rows.put(Row::CloseGap(file.start));
-                    }
+            if let (false, 1.., Some(opened)) = (file.has_row, file.written, &file.opened) {
+                file.has_row = true;
+                let run = file.run;
+                if file.first_of_run {
+                    let (id, start, epoch) = (run.id, file.start, run.epoch);
+                    let stream = self.owner.stream;
+                    self.rows.put(Row::OpenRun(RunRow { id, stream, epoch, start, end: None }));
+                }
+                self.rows.put(Row::OpenSegment(opened.opened.clone()));
+                if file.first_of_run {
+                    self.rows.put(Row::CloseGap(file.start));
                 }
             }
             if !file.finished {

@@ -168,10 +168,9 @@ async fn last_end(store: &Store, stream: StreamId) -> Result<Option<WallTime>, S
 async fn end_of_run(store: &Store, run: &RunRow) -> Result<WallTime, StoreError> {
     let forever = WallTime::from_micros(i64::MAX);
     // Nearly always the newest segment of the stream is its last.
-    if let Some(last) = store.segment_before(run.stream, forever).await? {
-        if last.opened.run == run.id {
-            return Ok(last.end);
-        }
+    let last = store.segment_before(run.stream, forever).await?;
+    if let Some(last) = last.filter(|last| last.opened.run == run.id) {
+        return Ok(last.end);
     }
     // Else the clock stepped back: footage of an older epoch bears a later time.
     let (mut end, mut after) = (run.start, None);

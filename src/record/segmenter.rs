@@ -36,19 +36,25 @@
 //! * `Open` comes right before its first `Append`; the first unit of that fragment's first track is
 //!   a key frame of the leading track.
 
+mod intervals;
+mod pending;
+
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
+use self::{
+    intervals::Intervals,
+    pending::{Flush, Held, Seen, Segment, TrackState, decoded_at},
+};
 use crate::{
     hub::{Position, Run},
     id::RunId,
     proto::{
         access_unit::{AccessUnit, Track, TrackIndex, leading_track},
-        codec::Parameters,
         fmp4::Sample,
         reason::GapReason,
-        time::{MediaTime, WallSpan, WallTime},
+        time::{MediaTime, Timescale, WallSpan, WallTime},
     },
 };
 
@@ -148,61 +154,11 @@ pub enum Output {
     },
 }
 
-/// A unit that waits for its fragment.
-#[derive(Debug)]
-struct Held {
-    unit: Arc<AccessUnit>,
-    position: Position,
-    /// When it came.
-    at: Instant,
-}
-
-/// What is known of a track of the run, whether it is recorded at the moment or not.
-#[derive(Clone, Copy, Debug, Default)]
-struct Seen {
-    next_number: u64,
-    /// Units were passed over since: the number may be higher.
-    passed_over: bool,
-    /// Decoding time of the last unit, in the run and on the wall.
-    last: Option<(MediaTime, WallTime)>,
-}
-
 #[derive(Debug)]
 struct HubRun {
     id: RunId,
     seen: Vec<Seen>,
     intervals: Intervals,
-}
-
-#[derive(Debug, Default)]
-struct TrackState {
-    pending: Vec<Held>,
-    /// Duration of the last unit that was written.
-    last_duration: Option<u32>,
-    /// Time in the run of the file's time 0.
-    base: MediaTime,
-    first_number: u64,
-    /// A unit of it is in the file, or pending.
-    begun: bool,
-    /// The header could not say where it begins: its units wait for the next segment.
-    unplaced: bool,
-}
-
-#[derive(Debug)]
-struct Segment {
-    run: Arc<Run>,
-    leading: TrackIndex,
-    first: Option<GapReason>,
-    start: WallTime,
-    /// Of the leading track's first unit.
-    first_dts: MediaTime,
-    end: WallTime,
-    tracks: Vec<TrackState>,
-    pending_bytes: usize,
-    opened: bool,
-    cut_at_next_key: bool,
-    /// Units that need the sample entries of the next segment, whose key frame is not here yet.
-    early: Vec<Held>,
 }
 
 /// See the module.
@@ -218,17 +174,6 @@ pub struct Segmenter {
     broken: Option<GapReason>,
     last: Option<Position>,
     dropped: u64,
-}
-
-/// How the units at the end of a fragment get their duration.
-#[derive(Clone, Copy)]
-enum Flush {
-    /// The leading track's next unit is here.
-    Before(MediaTime),
-    /// It may still come: hold the last one back.
-    HoldBack,
-    /// It will not come, or too late.
-    All,
 }
 
 impl Segmenter {
@@ -419,7 +364,7 @@ impl Segmenter {
             segment.run = Arc::clone(run);
         }
         let track = run.tracks.get(held.unit.track.as_usize());
-        let timescale = track.map_or(crate::proto::time::Timescale::VIDEO, |t| t.timescale);
+        let timescale = track.map_or(Timescale::VIDEO, |t| t.timescale);
         let age = (held.unit.dts - segment.first_dts).to_span(timescale);
         let due = segment.cut_at_next_key || age >= self.length;
         if starts && (changed || due) {
@@ -525,149 +470,6 @@ impl Segmenter {
     }
 }
 
-impl Segment {
-    fn others(&self) -> impl Iterator<Item = &TrackState> {
-        let leading = self.leading.as_usize();
-        self.tracks.iter().enumerate().filter(move |(i, _)| *i != leading).map(|(_, t)| t)
-    }
-
-    /// Whether the pending fragment is to end before `next`, a unit of the leading track.
-    fn is_full(&self, timescale: crate::proto::time::Timescale, next: &AccessUnit) -> bool {
-        if self.pending_bytes >= limits::FRAGMENT_BYTES {
-            return true;
-        }
-        let Some(lead) = self.tracks.get(self.leading.as_usize()) else { return false };
-        let (Some(first), Some(last)) = (lead.pending.first(), lead.pending.last()) else {
-            return false;
-        };
-        // To the nearest unit: a rate that does not quite divide the second must not leave a
-        // fragment of one unit behind it.
-        let half = (next.dts - last.unit.dts).ticks() / 2;
-        let len = next.dts - first.unit.dts + MediaTime::from_ticks(half);
-        len.to_span(timescale) > limits::FRAGMENT
-    }
-
-    /// Fixes where each track stands in the file; see the module on times in a file.
-    fn open(&mut self, seen: &[Seen]) -> Vec<TrackOpening> {
-        // A track without a unit so far goes on from its last one, or from the run's start.
-        let begun = (MediaTime::ZERO, self.run.started);
-        let last = |at: usize| seen.get(at).and_then(|s| s.last).unwrap_or(begun);
-        let described = self.run.tracks.iter().zip(&self.tracks).enumerate();
-        let here = described.clone().filter_map(|(_, (track, state))| {
-            state.pending.first().map(|held| decoded_at(track, &held.unit))
-        });
-        let mut origin = here.min().unwrap_or(self.start);
-        for (at, (_, state)) in described {
-            // Its next unit may lie before what is here already: sound that comes in long packets.
-            // One that has been silent for longer will not go on from there.
-            let (_, wall) = last(at);
-            if state.pending.is_empty() && wall > origin - limits::FRAGMENT {
-                origin = origin.min(wall);
-            }
-        }
-        let mut openings = Vec::with_capacity(self.tracks.len());
-        for (at, (track, state)) in self.run.tracks.iter().zip(&mut self.tracks).enumerate() {
-            let ticks = |span: WallSpan| MediaTime::from_span(span, track.timescale);
-            let opening = if let Some(held) = state.pending.first() {
-                let file_dts = ticks(decoded_at(track, &held.unit) - origin).max(MediaTime::ZERO);
-                let base = held.unit.dts - file_dts;
-                TrackOpening { first_number: held.unit.number, base, file_dts }
-            } else {
-                let (dts, wall) = last(at);
-                let base = dts + ticks(origin - wall);
-                let seen = seen.get(at).copied().unwrap_or_default();
-                state.unplaced = seen.passed_over;
-                TrackOpening { first_number: seen.next_number, base, file_dts: MediaTime::ZERO }
-            };
-            state.base = opening.base;
-            state.first_number = opening.first_number;
-            openings.push(opening);
-        }
-        openings
-    }
-
-    /// Takes the pending units out as a fragment.
-    fn plan(&mut self, how: Flush) -> Option<Plan> {
-        let leading = self.leading.as_usize();
-        let order =
-            std::iter::once(leading).chain((0..self.tracks.len()).filter(|&i| i != leading));
-        let mut parts = Vec::with_capacity(self.tracks.len());
-        for at in order {
-            let (Some(track), Some(state)) = (self.run.tracks.get(at), self.tracks.get_mut(at))
-            else {
-                continue;
-            };
-            let leads = at == leading;
-            let hold_back = leads && matches!(how, Flush::HoldBack);
-            let keep_from = state.pending.len() - usize::from(hold_back).min(state.pending.len());
-            let kept = state.pending.split_off(keep_from);
-            let taken = std::mem::replace(&mut state.pending, kept);
-            let next = match how {
-                Flush::Before(dts) if leads => Some(dts),
-                _ => state.pending.first().map(|h| h.unit.dts),
-            };
-            let Some(first) = taken.first() else { continue };
-            let dts = first.unit.dts - state.base;
-            let mut samples = Vec::with_capacity(taken.len());
-            for (i, held) in taken.iter().enumerate() {
-                let next = taken.get(i + 1).map(|h| h.unit.dts).or(next);
-                let duration = match next {
-                    Some(next) => ticks_u32(next - held.unit.dts),
-                    None => alone(track, &held.unit, state.last_duration),
-                };
-                state.last_duration = Some(duration);
-                self.pending_bytes = self.pending_bytes.saturating_sub(held.unit.len());
-                if leads {
-                    let lasts = MediaTime::from_ticks(i64::from(duration)).to_span(track.timescale);
-                    self.end = self.end.max(held.unit.wall + lasts);
-                }
-                samples.push(Sample {
-                    duration,
-                    cts: held.unit.cts,
-                    // A unit comes out of bounded network buffers, far below 4 GiB.
-                    size: u32::try_from(held.unit.len()).unwrap_or(u32::MAX),
-                    sync: held.unit.random_access,
-                });
-            }
-            let track = TrackIndex(u8::try_from(at).unwrap_or(u8::MAX));
-            let units = taken.into_iter().map(|h| h.unit).collect();
-            parts.push(Part { track, dts, samples, units });
-        }
-        let first = parts.first()?;
-        let unit = first.units.first()?;
-        let key = first.track == self.leading && unit.random_access;
-        let (wall, end) = (unit.wall, self.end);
-        Some(Plan { parts, key, wall, end, readable: Position(0) })
-    }
-}
-
-/// When a unit is decoded, on the wall clock.
-fn decoded_at(track: &Track, unit: &AccessUnit) -> WallTime {
-    unit.wall - MediaTime::from_ticks(i64::from(unit.cts)).to_span(track.timescale)
-}
-
-fn ticks_u32(span: MediaTime) -> u32 {
-    u32::try_from(span.ticks().max(0)).unwrap_or(u32::MAX)
-}
-
-/// How long a unit lasts whose next one is not known.
-fn alone(track: &Track, unit: &AccessUnit, before: Option<u32>) -> u32 {
-    let rate = u64::from(track.timescale.get());
-    let of_audio = |samples: u64, sample_rate: u32| {
-        let ticks = (samples * rate).checked_div(u64::from(sample_rate))?;
-        u32::try_from(ticks).ok().filter(|&t| t > 0)
-    };
-    let nominal = match &track.parameters {
-        Parameters::Aac(p) => of_audio(u64::from(p.frame_length), p.sample_rate),
-        Parameters::G711(p) => {
-            of_audio(unit.len() as u64 / u64::from(p.channels.max(1)), p.sample_rate)
-        }
-        _ => None,
-    };
-    // Video of which there is but one unit: a frame at the usual rate.
-    nominal.or(before).unwrap_or(track.timescale.get() / 25)
-}
-
 /// Whether both runs' tracks can stand in one file.
 fn same_entries(a: &Run, b: &Run) -> bool {
     a.tracks.len() == b.tracks.len()
@@ -681,31 +483,5 @@ fn same_entry(a: &Run, b: &Run, track: TrackIndex) -> bool {
             a.timescale == b.timescale && !a.parameters.needs_new_sample_entry(&b.parameters)
         }
         _ => false,
-    }
-}
-
-/// The last few distances between video units, to know a slow camera from lost packets.
-#[derive(Debug, Default)]
-struct Intervals {
-    recent: VecDeque<WallSpan>,
-}
-
-impl Intervals {
-    /// Enough for a median that a few lost frames do not move.
-    const KEPT: usize = 15;
-
-    fn push(&mut self, interval: WallSpan) {
-        if self.recent.len() >= Self::KEPT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(interval);
-    }
-
-    /// Nothing is known of a run's first unit: then any interval may be the usual one.
-    fn three_times_median(&self) -> WallSpan {
-        let mut sorted: Vec<_> = self.recent.iter().copied().collect();
-        sorted.sort_unstable();
-        let median = sorted.get(sorted.len() / 2).copied();
-        median.map_or(WallSpan::from_micros(i64::MAX), |m| m + m + m)
     }
 }

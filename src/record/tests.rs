@@ -224,7 +224,8 @@ impl Film {
                 _ => 0,
             };
             let text = format!("picture {} ", self.numbers[0]).repeat(20 + place as usize);
-            let head = if place == 0 { Bytes::from_static(b"parameter sets") } else { Bytes::new() };
+            let head =
+                if place == 0 { Bytes::from_static(b"parameter sets") } else { Bytes::new() };
             self.push(0, self.next_picture * 3_600, cts, place == 0, head, text);
             self.next_picture += 1;
             while self.next_sound * 1_024 * 90_000 / 48_000 < self.next_picture * 3_600 {

@@ -16,10 +16,10 @@ async fn crashed() -> (Site, Film, Segment) {
     open.watch().wait_for(|p| p.fragments >= 6).await.unwrap();
     // The row is there before the task dies.
     let row = loop {
-        if let [row] = &site.store.open_segments().await.unwrap()[..] {
-            if site.gaps().await.iter().all(|g| g.end.is_some()) {
-                break row.clone();
-            }
+        let open = site.store.open_segments().await.unwrap();
+        let begun = site.gaps().await.iter().all(|g| g.end.is_some());
+        if let (true, [row]) = (begun, &open[..]) {
+            break row.clone();
         }
         tokio::task::yield_now().await;
     };
