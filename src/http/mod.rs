@@ -7,8 +7,8 @@
 //!
 //! # Invariants
 //!
-//! * Whatever is not health or metrics is behind [`auth::require_login`], which also refuses changes
-//!   sent by other sites' pages; each handler asks [`auth::Caller::may`] once.
+//! * Whatever is not health or metrics is behind `auth::require_login`, which also refuses changes
+//!   sent by other sites' pages; each handler asks `auth::Caller::may` once.
 //! * Every error is a problem (RFC 9457), whoever made it.
 //! * No answer holds a password. [`Secret`] has no way into JSON.
 //! * A change is carried through once begun, also when the client is gone.

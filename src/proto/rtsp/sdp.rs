@@ -217,7 +217,7 @@ pub fn parse_control(control: &str) -> Option<TrackIndex> {
     index.parse().ok().map(TrackIndex)
 }
 
-/// The payload type of a track: what [`write`] says and RTP packets must bear. Static where
+/// The payload type of a track: what [`write()`] says and RTP packets must bear. Static where
 /// RFC 3551 §6 has one that fits, else 96 and up by the track's place.
 #[must_use]
 pub fn payload_type(track: TrackIndex, parameters: &Parameters) -> u8 {
