@@ -35,9 +35,9 @@ mod tests;
 pub use counters::{Latency, VolumeCounters};
 pub use fs::{Fs, FsFile, RealFs, Space};
 pub use open::{Fragment, FragmentTrack, OpenSegment, OpenSegments, Progress};
+pub use queue::{Completion, Completions, Draft, Refused, SegmentWriter};
 pub use reader::{MAX_READ, ReadError, SegmentReader};
 pub use volume::{NoRoom, Settings, Volume, VolumeError, VolumeHealth, VolumeSettings, Volumes};
-pub use queue::{Completion, Completions, Draft, Refused, SegmentWriter};
 pub use writer::is_full;
 
 use volume::Failure;
