@@ -177,7 +177,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 fn load(file: Option<PathBuf>) -> Result<Config, Mistakes> {
     // Not a setting but an argument of `simulate`; settings that nobody knows are mistakes.
-    let environment = std::env::vars().filter(|(name, _)| name != SIMULATE_PASSWORD);
+    let environment = vedette::config::environment().filter(|(name, _)| name != SIMULATE_PASSWORD);
     Config::load(file.as_deref(), environment)
 }
 

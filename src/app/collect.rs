@@ -53,10 +53,10 @@ impl Collector {
         let up = f64::from(u8::from(pull.state == PullState::Running));
         out.gauge("vedette_ingest_up", "1 while the camera sends.", labels, up);
         out.gauge(
-            "vedette_ingest_bitrate_bits_per_second",
-            "Payload bits a second over the last seconds.",
+            "vedette_ingest_rate_bytes_per_second",
+            "Payload bytes a second over the last seconds.",
             labels,
-            pull.bitrate_bps as f64,
+            pull.bitrate_bps as f64 / 8.0,
         );
         for (name, help, value) in [
             ("vedette_ingest_reconnects_total", "Runs begun after the first.", pull.reconnects),

@@ -43,6 +43,10 @@ impl CoverageCache {
         match self.store.coverage(stream, wall - WINDOW..wall).await {
             Ok(coverage) => {
                 let coverage = Arc::new(coverage);
+                // A stream of this very moment has no row yet: that is out of date at once.
+                if *coverage == Coverage::default() {
+                    return Some(coverage);
+                }
                 let mut known = lock();
                 if known.len() >= TABLE {
                     known.retain(|_, (at, _)| now - *at < FRESH);

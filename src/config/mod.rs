@@ -170,7 +170,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             http: Http { listen: ([0, 0, 0, 0], 8080).into(), base_path: String::new() },
-            rtsp: Rtsp { listen: ([0, 0, 0, 0], 8554).into(), udp_ports: 40_000..=40_999 },
+            rtsp: Rtsp { listen: ([0, 0, 0, 0], 8554).into(), udp_ports: 20_000..=20_999 },
             database: Database::at(DEFAULT_DATABASE.into()),
             volumes: vec![Volume::at(DEFAULT_VOLUME.into())],
             recording: Recording {
