@@ -81,6 +81,29 @@ fn live555_sees_the_length_and_lands_where_it_is_put() {
 }
 
 #[test]
+fn live555_lands_on_the_wall_clock_time_it_asks_for() {
+    let archive = archive(Clip::H264Aac, 4);
+    let start = archive.vedette.segments("door")[0]["start"].as_str().unwrap().to_owned();
+    let start: chrono::DateTime<chrono::Utc> = start.parse().unwrap();
+    let wanted = start + chrono::Duration::milliseconds(5_300);
+    let step = format!("clock:{}", wanted.format("%Y%m%dT%H%M%S%.3fZ"));
+    let said = live555(&archive.vedette, "door/recording", true, &["units:20", &step, "units:60"]);
+    let playing = said.after("playing", 1);
+    let units = playing.live555_units();
+    assert_eq!(units[0].number, archive.key_at(5.3));
+    archive.check(&units);
+    // Asked by the clock, answered by the clock: the true time of the first picture.
+    let answered = playing.0[0]["clock"].as_str().unwrap();
+    let answered =
+        chrono::NaiveDateTime::parse_from_str(answered, "%Y%m%dT%H%M%S%.fZ").unwrap().and_utc();
+    let true_start = start + chrono::Duration::milliseconds(5_000);
+    assert!(
+        (answered - true_start).abs() < chrono::Duration::milliseconds(10),
+        "{answered} for {true_start}"
+    );
+}
+
+#[test]
 fn live555_goes_on_at_the_very_unit_after_a_pause_in_the_middle_of_a_group() {
     let archive = archive(Clip::H264Aac, 4);
     let said = live555(

@@ -59,8 +59,9 @@ class Player:
         else:
             self.hevc = fields.get_string("encoding-name") == "H265"
             kind = "h265" if self.hevc else "h264"
+            # `async=false`: a sink that waits for a picture to show while paused would wait for ever, rightly.
             description = (f"rtp{kind}depay ! {kind}parse ! video/x-{kind},stream-format=byte-stream,alignment=au"
-                           " ! appsink name=units sync=false max-buffers=0")
+                           " ! appsink name=units sync=false async=false max-buffers=0")
         branch = Gst.parse_bin_from_description(description, True)
         self.pipeline.add(branch)
         branch.sync_state_with_parent()

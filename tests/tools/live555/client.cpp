@@ -4,8 +4,8 @@
 //
 //   live555-player [--tcp] [--user NAME --password TEXT] URL STEP…
 //
-// STEPs run one after the other once playing: `units:N` (so many video NAL units more), `seconds:S`, `seek:NPT`, `pause`,
-// `resume`, `scale:X`, `end` (until BYE on all tracks). Everything that happens is a line of JSON on standard output:
+// STEPs run one after the other once playing: `units:N` (so many video NAL units more), `seconds:S`, `seek:NPT`,
+// `clock:UTC` (a seek by wall clock, 20261122T100000.25Z), `pause`, `resume`, `scale:X`, `end` (until BYE on all tracks). Everything that happens is a line of JSON on standard output:
 //   {"event":"described","start":S,"end":S}             the session's range, which is VLC's seek bar
 //   {"event":"playing","start":S,"end":S,"scale":X}     the answer to a PLAY
 //   {"unit":"video","type":5,"size":N,"md5":"…","npt":S,"pts_us":N,"synced":B,"number":N?}   a NAL unit; number from our SEI
@@ -30,6 +30,7 @@ int exit_code = 0;
 struct Step {
   std::string verb;
   double value;
+  std::string text;
 };
 
 struct Player {
@@ -129,8 +130,9 @@ void bye(void *data) {
 void played(RTSPClient *, int code, char *text) {
   delete[] text;
   if (code != 0) return fail("PLAY");
-  std::printf("{\"event\":\"playing\",\"start\":%.6f,\"end\":%.6f,\"scale\":%.3f}\n", player.session->playStartTime(),
-              player.session->playEndTime(), player.session->scale());
+  const char *clock = player.session->absStartTime();
+  std::printf("{\"event\":\"playing\",\"start\":%.6f,\"end\":%.6f,\"scale\":%.3f,\"clock\":\"%s\"}\n", player.session->playStartTime(),
+              player.session->playEndTime(), player.session->scale(), clock ? clock : "");
   advance();
 }
 
@@ -142,6 +144,12 @@ void paused(RTSPClient *, int code, char *text) {
 }
 
 double seek_to;
+std::string seek_to_clock;
+void paused_for_clock(RTSPClient *client, int code, char *text) {
+  delete[] text;
+  if (code != 0) return fail("PAUSE before a seek");
+  client->sendPlayCommand(*player.session, played, seek_to_clock.c_str(), nullptr, 1.0f, player.login);
+}
 void paused_for_seek(RTSPClient *client, int code, char *text) {
   delete[] text;
   if (code != 0) return fail("PAUSE before a seek");
@@ -171,6 +179,9 @@ void advance() {
   } else if (step.verb == "seek") {
     seek_to = step.value;
     player.client->sendPauseCommand(*player.session, paused_for_seek, player.login);
+  } else if (step.verb == "clock") {
+    seek_to_clock = step.text;
+    player.client->sendPauseCommand(*player.session, paused_for_clock, player.login);
   } else if (step.verb == "pause") {
     player.client->sendPauseCommand(*player.session, paused, player.login);
   } else if (step.verb == "resume") {
@@ -234,7 +245,7 @@ int main(int argc, char **argv) {
     else if (url == nullptr) url = argv[i];
     else {
       const char *colon = std::strchr(argv[i], ':');
-      player.steps.push_back({colon ? std::string(argv[i], colon - argv[i]) : argv[i], colon ? std::atof(colon + 1) : 0.0});
+      player.steps.push_back({colon ? std::string(argv[i], colon - argv[i]) : argv[i], colon ? std::atof(colon + 1) : 0.0, colon ? colon + 1 : ""});
     }
   }
   if (url == nullptr) {
