@@ -8,7 +8,7 @@
 //!
 //! # When the queue is full
 //!
-//! The submitter is told at once ([`Refused::Full`]) and sheds whole groups of pictures: a slow
+//! The submitter is told at once ([`Refused::Full`](super::Refused::Full)) and sheds whole groups of pictures: a slow
 //! disk never blocks a camera's socket and never takes memory without end. Opening and closing are
 //! let in above the bound (a few KiB each), or else a full queue could not be ended in order.
 //!

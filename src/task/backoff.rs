@@ -42,7 +42,7 @@ impl Policy {
 #[derive(Clone, Debug)]
 pub struct Backoff {
     policy: Policy,
-    /// How long it has been failing, as told through [`Self::next`].
+    /// How long it has been failing, as told through [`Self::soon`].
     doubled: u32,
     slow: u32,
 }

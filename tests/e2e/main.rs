@@ -1,5 +1,13 @@
 //! The real binary between foreign cameras and foreign players. See `harness.rs`.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test that finds what it did not expect should stop there"
+)]
+
 mod harness;
 mod live;
 mod operation;

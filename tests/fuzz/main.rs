@@ -3,6 +3,12 @@
 //! The bodies are plain functions, driven by proptest: 20,000 cases each in `make test`, as many as `PROPTEST_CASES` says otherwise
 //! (`make fuzz`: ten million). A failing input is printed, shrunk.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test that finds what it did not expect should stop there"
+)]
+
 use bytes::{Bytes, BytesMut};
 use proptest::{collection::vec, prelude::*, sample::Index, test_runner::Config};
 use vedette::proto::{
@@ -48,7 +54,7 @@ fn mutated(seeds: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
             match mutation {
                 Mutation::Set(at, byte) => bytes[at.index(length)] = byte,
                 Mutation::Cut(at, n) => {
-                    drop(bytes.drain(at.index(length)..(at.index(length) + n).min(length)))
+                    drop(bytes.drain(at.index(length)..(at.index(length) + n).min(length)));
                 }
                 Mutation::Double(at, n) => {
                     let from = at.index(length);

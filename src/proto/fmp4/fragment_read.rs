@@ -14,7 +14,7 @@ use crate::proto::{
 
 /// Reads a fragment's tables. `data` begins with the fragment's `prft` (or `moof`), which stands at
 /// `offset` of the file, and reaches at least to the end of `moof`; `tracks` is how many the file
-/// has. Offsets are not checked against the length of the file: [`scan`](super::scan) does that.
+/// has. Offsets are not checked against the length of the file: [`scan`](super::scan()) does that.
 pub fn read_fragment(data: &[u8], offset: u64, tracks: usize) -> Result<Fragment, ReadError> {
     read_head(data, offset, tracks).map(|(fragment, _)| fragment)
 }

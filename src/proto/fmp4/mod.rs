@@ -9,7 +9,7 @@
 //! * [`write_header`], [`write_fragment`], [`write_tail`] give the bytes around the payload. The
 //!   caller writes them and the units' own slices with one gathered write a fragment.
 //! * [`read_header`], [`read_fragment`], [`read_tail`] give tables of where each unit lies.
-//! * [`scan`] walks a whole file and says where its last whole fragment ends.
+//! * [`scan()`] walks a whole file and says where its last whole fragment ends.
 //!
 //! # mp4-atom
 //!
