@@ -22,7 +22,7 @@ use futures_util::future::{BoxFuture, join_all};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::info_span;
 
-use super::{coverage::CoverageCache, recording::Recording};
+use super::{coverage::CoverageCache, lanes::Lanes, recording::Recording};
 use crate::{
     clock::Clock,
     disk::Volumes,
@@ -45,6 +45,7 @@ pub(super) struct Parts {
     pub(super) store: Store,
     pub(super) clock: Clock,
     pub(super) record: record::Settings,
+    pub(super) lanes: Arc<Lanes>,
 }
 
 /// All cameras that run.
@@ -228,6 +229,7 @@ impl CameraSet {
             return Stream { plan, status, pull: None, recording: None };
         }
         let channel = self.parts.hub.channel(id);
+        let lane = self.parts.lanes.pick();
         let recording = plan.recorded.then(|| {
             let target = record::Target {
                 camera: plan.camera,
@@ -236,7 +238,8 @@ impl CameraSet {
                 role: plan.role,
                 volume: plan.volume.clone(),
             };
-            Recording::start(target, &self.parts, Arc::clone(&channel), &self.stop, span.clone())
+            let channel = Arc::clone(&channel);
+            Recording::start(target, &self.parts, channel, &self.stop, &lane, span.clone())
         });
         if recording.is_none() {
             channel.forget_readable();
@@ -267,7 +270,7 @@ impl CameraSet {
                 };
                 let stop = Stop::child_of(&self.stop);
                 let task = TaskTracker::new();
-                task.spawn(puller.run(stop.clone()));
+                task.spawn_on(puller.run(stop.clone()), &lane);
                 task.close();
                 Some(Pull { stop, task })
             }

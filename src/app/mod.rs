@@ -16,6 +16,7 @@ mod coverage;
 pub mod demo;
 mod directory;
 pub mod health;
+mod lanes;
 mod limits;
 mod recording;
 pub mod shutdown;
@@ -46,6 +47,7 @@ use crate::{
 };
 
 use cameras::CameraSet;
+use lanes::Lanes;
 
 /// This version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -59,6 +61,7 @@ pub struct App {
     store: Store,
     volumes: Arc<Volumes>,
     cameras: Arc<CameraSet>,
+    lanes: Arc<Lanes>,
     rtsp: RtspServer,
     http: TcpListener,
     router: axum::Router,
@@ -87,12 +90,14 @@ impl App {
         );
         let hub = Arc::new(Hub::new(hub::Limits::default()));
         let archive = Archive::new(store.clone(), volumes.clone(), hub.clone(), clock.clone());
+        let lanes = Arc::new(Lanes::start().context("start the threads that record")?);
         let cameras = Arc::new(CameraSet::new(cameras::Parts {
             hub: hub.clone(),
             volumes: volumes.clone(),
             store: store.clone(),
             clock: clock.clone(),
             record: record::Settings { segment: config.recording.segment },
+            lanes: Arc::clone(&lanes),
         }));
         let rtsp = RtspServer::bind(
             rtsp_server::Settings {
@@ -140,7 +145,18 @@ impl App {
             clock: clock.clone(),
             tasks: tasks.clone(),
         });
-        Ok(Self { clock, store, volumes, cameras, rtsp, http, router, tasks, first_password })
+        Ok(Self {
+            clock,
+            store,
+            volumes,
+            cameras,
+            lanes,
+            rtsp,
+            http,
+            router,
+            tasks,
+            first_password,
+        })
     }
 
     /// Where HTTP listens.
@@ -207,6 +223,7 @@ impl App {
         stop.cancel();
         let deadline = Instant::now() + shutdown::WITHIN;
         let mut whole = shutdown::stage("cameras", deadline, self.cameras.shut_down()).await;
+        whole &= shutdown::stage("lanes", deadline, self.lanes.shut_down()).await;
         edges.cancel();
         whole &= shutdown::stage("players and clients", deadline, async {
             while servers.join_next().await.is_some() {}

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::watch, task::JoinSet, time::sleep};
+use tokio::{runtime::Handle, sync::watch, task::JoinSet, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, Span};
 
@@ -65,6 +65,7 @@ impl Recording {
         parts: &Parts,
         channel: Arc<Channel>,
         parent: &CancellationToken,
+        lane: &Handle,
         span: Span,
     ) -> Self {
         let parts = parts.clone();
@@ -79,13 +80,14 @@ impl Recording {
             );
             (Current::of(&recorder), move |stop| recorder.run(stop))
         };
-        Self::keep(make, parent, span)
+        Self::keep(make, parent, lane, span)
     }
 
     /// `make` gives a recorder's handles and how to run it.
     fn keep<R, F>(
         make: impl Fn() -> (Current, R) + Send + 'static,
         parent: &CancellationToken,
+        lane: &Handle,
         span: Span,
     ) -> Self
     where
@@ -97,7 +99,8 @@ impl Recording {
             Arc::new(State { current: Mutex::new(current), panicked: AtomicBool::new(false) });
         let stop = Stop::child_of(parent);
         let task = TaskTracker::new();
-        task.spawn(keep(first, make, stop.clone(), Arc::clone(&state)).instrument(span));
+        let kept = keep(first, make, stop.clone(), Arc::clone(&state)).instrument(span);
+        task.spawn_on(kept, lane);
         task.close();
         Self { stop, task, state }
     }
@@ -185,7 +188,8 @@ mod tests {
             };
             (Current { status, counters: Arc::default() }, run)
         };
-        let recording = Recording::keep(make, &CancellationToken::new(), Span::none());
+        let recording =
+            Recording::keep(make, &CancellationToken::new(), &Handle::current(), Span::none());
         while !recording.state.panicked.load(Ordering::SeqCst) {
             tokio::task::yield_now().await;
         }

@@ -5,7 +5,7 @@
 //!
 //! ```sh
 //! make bench                                             # N = 1, 10, 40; 60 s each
-//! VEDETTE_BENCH_SECONDS=15 VEDETTE_BENCH_CAMERAS=10 make bench
+//! BENCH_SECONDS=15 BENCH_CAMERAS=10 make bench
 //! ```
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures in the world's time")]
 #![expect(
@@ -32,8 +32,8 @@ fn main() {
     if args.get(1).is_some_and(|a| a == "bare") {
         return bare(&args[2], &args[3..]);
     }
-    let seconds: u64 = std::env::var("VEDETTE_BENCH_SECONDS").map_or(60, |s| s.parse().unwrap());
-    let counts: Vec<usize> = std::env::var("VEDETTE_BENCH_CAMERAS")
+    let seconds: u64 = std::env::var("BENCH_SECONDS").map_or(60, |s| s.parse().unwrap());
+    let counts: Vec<usize> = std::env::var("BENCH_CAMERAS")
         .map_or(vec![1, 10, 40], |s| s.split(',').map(|n| n.parse().unwrap()).collect());
     println!(
         "{seconds} s of {} Mb/s a camera (H.264 + AAC over TCP); CPU in seconds a camera-minute",
@@ -120,7 +120,7 @@ fn measure_vedette(simulator: &Simulator, window: Duration) -> Run {
     let mut child = Command::new(env!("CARGO_BIN_EXE_vedette"))
         .args(["serve", "--config"])
         .arg(dir.path().join("vedette.toml"))
-        .env("VEDETTE_LOG", "warn")
+        .env("VEDETTE_LOG__LEVEL", "warn")
         .stdout(Stdio::null())
         .stderr(Stdio::inherit())
         .spawn()
