@@ -56,7 +56,10 @@ impl Modify for Schemes {
 }
 
 /// `base` is the prefix behind a reverse proxy.
-pub(super) fn router(description: openapi::OpenApi, base: &str) -> Router<Api> {
+pub(super) fn router(mut description: openapi::OpenApi, base: &str) -> Router<Api> {
+    if !base.is_empty() {
+        description.servers = Some(vec![openapi::Server::new(base)]);
+    }
     let document = Arc::new(with_problems(description));
     let config =
         Arc::new(Config::new([format!("{base}{OPENAPI}")]).use_base_layout().validator_url("none"));

@@ -103,6 +103,8 @@ async fn behind_a_prefix_everything_moves_with_it() {
     assert_eq!(made.headers[header::LOCATION], "/nvr/api/v1/cameras/a");
     assert_eq!(recorder.get("/nvr/healthz").await.status, StatusCode::OK);
     assert_eq!(recorder.get("/nvr/").await.status, StatusCode::OK);
+    let description = recorder.get("/nvr/api/v1/openapi.json").await.json();
+    assert_eq!(description["servers"][0]["url"], "/nvr");
     recorder.get("/api/v1/cameras").await.problem(404);
 }
 
