@@ -12,7 +12,7 @@ FROM rust:1.95-bookworm AS build
 WORKDIR /src
 # Dependencies first, in a layer of their own: they change seldom and take minutes.
 COPY Cargo.toml Cargo.lock build.rs ./
-RUN mkdir -p src web/dist && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
+RUN mkdir -p src migrations && echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
     && cargo build --release --locked && rm -rf src target/release/deps/*vedette* target/release/.fingerprint/vedette-*
 COPY migrations migrations
 COPY src src
@@ -25,11 +25,11 @@ LABEL org.opencontainers.image.title="Vedette" \
       org.opencontainers.image.licenses="MIT"
 RUN groupadd --system --gid 10001 vedette \
     && useradd --system --uid 10001 --gid vedette --home-dir /var/lib/vedette --shell /usr/sbin/nologin vedette \
-    && install -d -o vedette -g vedette -m 0750 /var/lib/vedette /var/lib/vedette/media
+    && install -d -o vedette -g vedette -m 0750 /var/lib/vedette /var/lib/vedette/footage
 COPY --from=build /src/target/release/vedette /usr/local/bin/vedette
 COPY config/vedette.toml /etc/vedette/vedette.toml
-ENV VEDETTE_DATABASE__PATH=/var/lib/vedette/vedette.db \
-    VEDETTE_VOLUMES__0__PATH=/var/lib/vedette/media
+# As exposed below; a thousand published ports would make Docker start slowly.
+ENV VEDETTE_RTSP__UDP_PORTS=20000-20199
 USER 10001:10001
 WORKDIR /var/lib/vedette
 VOLUME ["/var/lib/vedette"]

@@ -7,13 +7,14 @@ export PATH := $(CURDIR)/.tools/venv/bin:$(PATH)
 CARGO ?= cargo
 
 .PHONY: run test bench fuzz web web-check tools lint unit e2e deploy-check clean
-run: web
+run:
 	tests/tools/install.sh run
+	$(MAKE) web
 	$(CARGO) run --release --locked -- demo
 
-web: web/dist/.built
-web/dist/.built: $(wildcard web/src/*) web/index.html web/package.json web/package-lock.json web/vite.config.ts web/node_modules/.installed
-	cd web && npm run --silent build && touch dist/.built
+web: web/dist/index.html
+web/dist/index.html: $(wildcard web/src/*) web/index.html web/package.json web/vite.config.ts web/svelte.config.js web/node_modules/.installed
+	cd web && npm run --silent build
 web/node_modules/.installed: web/package-lock.json
 	cd web && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.installed
 
@@ -36,6 +37,7 @@ web-check: web
 	cd web && npm run --silent check
 
 deploy-check:
+	mkdir -p .tools
 	sed 's|/run/secrets/metrics_token|/dev/null|' config/prometheus.yml > .tools/prometheus.yml && cp config/alerts.yml .tools/
 	promtool check config .tools/prometheus.yml
 	promtool test rules config/alerts_test.yml

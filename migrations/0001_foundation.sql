@@ -35,7 +35,7 @@ create table stream (
     id              integer not null primary key,
     camera          integer not null references camera (id),
     role            text    not null,            -- main | sub
-    url             text    not null,            -- never with credentials
+    url_sealed      blob    not null,            -- seal.rs, context "address of <camera id in hex>": a query may hold a password
     transport       text    not null,            -- auto | tcp | udp
     audio           integer not null check (audio in (0, 1)),
     record          text,                        -- null: as the camera

@@ -39,6 +39,84 @@ impl std::fmt::Debug for Secret {
     }
 }
 
+/// What a hidden part of a text is shown as.
+pub const HIDDEN: &str = "***";
+
+/// Names whose values are hidden wherever they stand as `name=value`. Longer ones that end so are
+/// hidden too, where a `_` or `-` stands between: `access_token`.
+const SECRET_NAMES: [&str; 12] = [
+    "password",
+    "passwd",
+    "pass",
+    "pwd",
+    "psw",
+    "pw",
+    "loginpas",
+    "token",
+    "auth",
+    "authbasic",
+    "key",
+    "secret",
+];
+
+/// A camera's URL, or a text that may quote one, as it is shown and logged: values that are secrets
+/// become `***`.
+#[must_use]
+pub fn shown(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    let (mut rest, mut in_query) = (text, false);
+    while let Some((before, name, value)) = next_secret(rest) {
+        out.push_str(before);
+        in_query |= before.contains('?');
+        let ends = |c: char| {
+            matches!(c, '&' | ';' | '"' | '\'')
+                || c.is_whitespace()
+                || (!in_query && "/?".contains(c))
+        };
+        let mut end = value.find(ends).unwrap_or(value.len());
+        // Some cameras have user=admin_password=x_channel=1 in their paths.
+        if before.ends_with('_') {
+            let within = value.get(..end).unwrap_or_default();
+            end = next_pair(within).unwrap_or(end);
+        }
+        out.push_str(name);
+        out.push_str(if end == 0 { "" } else { HIDDEN });
+        rest = value.get(end..).unwrap_or_default();
+    }
+    out.push_str(rest);
+    out
+}
+
+/// What stands before the first secret, its name with the `=`, and everything after.
+fn next_secret(text: &str) -> Option<(&str, &str, &str)> {
+    for (equals, _) in text.match_indices('=') {
+        let (left, right) = text.split_at_checked(equals + 1)?;
+        let start = left
+            .char_indices()
+            .rev()
+            .skip(1)
+            .take_while(|(_, c)| c.is_ascii_alphanumeric())
+            .last()
+            .map_or(equals, |(at, _)| at);
+        let (before, name) = left.split_at_checked(start)?;
+        let word = name.trim_end_matches('=');
+        if SECRET_NAMES.iter().any(|secret| word.eq_ignore_ascii_case(secret)) {
+            return Some((before, name, right));
+        }
+    }
+    None
+}
+
+/// Where `_name=` begins.
+fn next_pair(text: &str) -> Option<usize> {
+    text.match_indices('_').map(|(at, _)| at).find(|at| {
+        let after = text.get(at + 1..).unwrap_or_default();
+        after.split_once('=').is_some_and(|(name, _)| {
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphabetic())
+        })
+    })
+}
+
 /// How RTP reaches us.
 #[derive(
     Clone,
@@ -346,3 +424,44 @@ pub struct Token {
 
 /// A half-open range of wall time.
 pub type WallRange = Range<WallTime>;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn secrets_in_a_query_a_path_or_a_sentence_are_not_shown() {
+        for (text, expected) in [
+            (
+                "rtsp://cam/live?user=a&password=b&channel=1",
+                "rtsp://cam/live?user=a&password=***&channel=1",
+            ),
+            ("rtsp://cam/user=a&PASSWORD=b&channel=1", "rtsp://cam/user=a&PASSWORD=***&channel=1"),
+            ("rtsp://cam/password=b/1?x=2", "rtsp://cam/password=***/1?x=2"),
+            ("rtsp://cam/?password=a/b?c=d&x=1", "rtsp://cam/?password=***&x=1"),
+            (
+                "rtsp://cam/user=admin_password=tl_Jw_channel=1_stream=0.sdp?real_stream",
+                "rtsp://cam/user=admin_password=***_channel=1_stream=0.sdp?real_stream",
+            ),
+            ("rtsp://cam/?access_token=x&pwd=y", "rtsp://cam/?access_token=***&pwd=***"),
+            (
+                "bad Content-Base \"cam/?pwd=b\": no host",
+                "bad Content-Base \"cam/?pwd=***\": no host",
+            ),
+            ("rtsp://cam/?password=&compass=1", "rtsp://cam/?password=&compass=1"),
+            ("rtsp://cam/plain?x=1", "rtsp://cam/plain?x=1"),
+            ("rtsp://cam:554/", "rtsp://cam:554/"),
+        ] {
+            assert_eq!(shown(text), expected);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_shown_once_is_shown_the_same_again(text in "[a-z_=&?/* ;é]{0,40}|.{0,40}|(password=|&|_|/|\\?|x){0,9}") {
+            prop_assert_eq!(shown(&shown(&text)), shown(&text));
+        }
+    }
+}

@@ -178,7 +178,7 @@ impl Stored {
     }
 
     pub(super) async fn bearer(&self, token: &str) -> Result<Principal, Denied> {
-        if !token.starts_with(TOKEN_PREFIX) || token.len() != TOKEN_LEN {
+        if !is_token(token) {
             return Err(Denied::BadCredentials);
         }
         // Found by hash: how far the lookup gets says nothing about the token.
@@ -236,6 +236,11 @@ impl Stored {
         self.store.insert_token(&token).await?;
         Ok(Minted { token, text })
     }
+}
+
+/// By its looks alone.
+pub(super) fn is_token(text: &str) -> bool {
+    text.starts_with(TOKEN_PREFIX) && text.len() == TOKEN_LEN
 }
 
 /// An account's Digest secret does not open in another account's row.

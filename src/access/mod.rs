@@ -220,6 +220,12 @@ impl Access {
         attempts.count(peer, checked)
     }
 
+    /// Whether a text looks like a token of ours; says nothing about its being one.
+    #[must_use]
+    pub fn is_token(text: &str) -> bool {
+        account::is_token(text)
+    }
+
     /// Checks a bearer token.
     pub async fn bearer(&self, token: &str, peer: IpAddr) -> Result<Principal, Denied> {
         let checked = match &self.0.accounts {

@@ -76,9 +76,12 @@ impl App {
     ///
     /// With what could not be opened, and why.
     pub async fn build(config: Config) -> anyhow::Result<Self> {
+        if let Some((key, message)) = config.open_listeners().next() {
+            bail!("{key}: {message}");
+        }
         limits::raise_open_files();
         let clock = Clock::system();
-        let (store, access, first_password) = open_index(&config, &clock).await?;
+        let (store, access) = open_index(&config, &clock).await?;
         let volumes = Volumes::open(volume_settings(&config)).context("open the volumes")?;
         let recovered =
             record::recover(&store, &volumes, &clock).await.context("complete what was open")?;
@@ -119,6 +122,11 @@ impl App {
         let http = TcpListener::bind(listen)
             .await
             .with_context(|| format!("listen for HTTP on {listen}"))?;
+        // Last of what may fail: a password made by a start that fails would be shown to nobody.
+        let first_password = access
+            .ensure_admin(config.auth.admin_password.clone())
+            .await
+            .context("make the first administrator")?;
         let source = collect::Collector {
             cameras: cameras.clone(),
             volumes: volumes.clone(),
@@ -244,10 +252,7 @@ impl App {
     }
 }
 
-async fn open_index(
-    config: &Config,
-    clock: &Clock,
-) -> anyhow::Result<(Store, Access, Option<Secret>)> {
+async fn open_index(config: &Config, clock: &Clock) -> anyhow::Result<(Store, Access)> {
     let key = &config.database.key_file;
     for file in [key, &config.database.path] {
         if let Some(folder) = file.parent() {
@@ -262,11 +267,7 @@ async fn open_index(
         .await
         .with_context(|| format!("open the index {}", path.display()))?;
     let access = Access::new(store.clone(), sealer, clock.clone(), config.auth.mode);
-    let first = access
-        .ensure_admin(config.auth.admin_password.clone())
-        .await
-        .context("make the first administrator")?;
-    Ok((store, access, first))
+    Ok((store, access))
 }
 
 fn volume_settings(config: &Config) -> disk::Settings {

@@ -166,6 +166,40 @@ impl Running {
     }
 }
 
+#[tokio::test]
+async fn a_password_made_by_a_start_that_failed_is_still_shown_by_the_next_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let taken = std::net::TcpListener::bind(ANY).unwrap();
+    let config = |http| {
+        let mut config = Config::default();
+        config.http.listen = http;
+        config.rtsp.listen = ANY;
+        config.database = crate::config::Database::at(folder.path().join("vedette.db"));
+        config.volumes = vec![crate::config::Volume {
+            min_free_bytes: 0,
+            ..crate::config::Volume::at(folder.path().join("footage"))
+        }];
+        config
+    };
+    assert!(App::build(config(taken.local_addr().unwrap())).await.is_err());
+    let app = App::build(config(ANY)).await.unwrap();
+    assert!(app.first_password().is_some());
+}
+
+#[tokio::test]
+async fn without_passwords_nothing_but_loopback_is_listened_on_wherever_the_address_comes_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut config = Config::default();
+    config.auth.mode = crate::access::Mode::None;
+    let settings = demo::Settings {
+        data: Some(folder.path().to_owned()),
+        cameras: NonZeroU16::MIN,
+        host: Ipv4Addr::UNSPECIFIED.into(),
+    };
+    let refused = demo::run(settings, config, CancellationToken::new()).await.unwrap_err();
+    assert!(refused.to_string().contains("auth.mode"), "{refused:#}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_camera_sends_is_listed_and_stopping_completes_the_open_segment() {
     let folder = tempfile::tempdir().unwrap();

@@ -313,22 +313,27 @@ impl Config {
         config
     }
 
+    /// Listeners that others reach while nobody has to log in, and what is wrong with that. For
+    /// whoever changes addresses after loading, too.
+    pub fn open_listeners(&self) -> impl Iterator<Item = (&'static str, String)> {
+        [("http.listen", self.http.listen), ("rtsp.listen", self.rtsp.listen)]
+            .into_iter()
+            .filter(|(_, listen)| {
+                self.auth.mode == Mode::None && !listen.ip().to_canonical().is_loopback()
+            })
+            .map(|(key, listen)| {
+                let message = format!(
+                    "with auth.mode = \"none\" everybody who reaches {listen} sees and changes \
+                     everything: listen on 127.0.0.1, or set a password"
+                );
+                (key, message)
+            })
+    }
+
     /// What no single key shows.
     fn check(&self, source: &mut Source) {
-        if self.auth.mode == Mode::None {
-            for (key, listen) in
-                [("http.listen", self.http.listen), ("rtsp.listen", self.rtsp.listen)]
-            {
-                if !listen.ip().to_canonical().is_loopback() {
-                    source.refuse(
-                        key,
-                        format!(
-                            "with auth.mode = \"none\" everybody who reaches {listen} sees and \
-                             changes everything: listen on 127.0.0.1, or set a password"
-                        ),
-                    );
-                }
-            }
+        for (key, message) in self.open_listeners() {
+            source.refuse(key, message);
         }
         let (http, rtsp) = (self.http.listen, self.rtsp.listen);
         let same_ip =

@@ -236,6 +236,22 @@ fn a_secret_set_twice_is_a_mistake_and_none_is_ever_repeated() {
 }
 
 #[test]
+fn a_secret_in_a_broken_file_is_not_repeated() {
+    for line in [
+        "admin_password = hunter2",
+        "admin_password = 'hunter2",
+        "admin_password = \"hunter2",
+        "admin_password = \"\\hunter2\"",
+        "admin_password hunter2",
+        "admin_password = \"hunter2\" hunter2",
+        "admin_password = [\"hunter2\"]",
+    ] {
+        let mistakes = parse(&format!("[auth]\n{line}\n")).unwrap_err();
+        assert!(!format!("{mistakes} {mistakes:?}").contains("hunter2"), "{mistakes}");
+    }
+}
+
+#[test]
 fn a_named_file_must_be_there() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("v.toml");

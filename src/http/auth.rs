@@ -14,6 +14,7 @@ use axum::{
     response::Response,
 };
 use base64::{Engine, prelude::BASE64_STANDARD};
+use url::{Host, Url};
 
 use super::{
     Api,
@@ -64,6 +65,7 @@ pub(super) async fn require_login(
         return Err(ApiError::CrossSite);
     }
     let principal = match api.access.anonymous() {
+        Some(_) if !is_for_loopback(request.headers()) => return Err(ApiError::ForeignHost),
         Some(principal) => principal,
         // Taken out first: a request's body must not be held over an await.
         None => {
@@ -75,7 +77,7 @@ pub(super) async fn require_login(
     Ok(next.run(request).await)
 }
 
-async fn log_in(api: &Api, shown: Credentials, peer: IpAddr) -> Result<Principal> {
+pub(super) async fn log_in(api: &Api, shown: Credentials, peer: IpAddr) -> Result<Principal> {
     match shown {
         Credentials::None => Err(ApiError::Unauthenticated),
         Credentials::Basic { name, password } => {
@@ -85,13 +87,13 @@ async fn log_in(api: &Api, shown: Credentials, peer: IpAddr) -> Result<Principal
     }
 }
 
-enum Credentials {
+pub(super) enum Credentials {
     None,
     Basic { name: String, password: Secret },
     Bearer(Secret),
 }
 
-fn credentials(headers: &HeaderMap) -> Result<Credentials> {
+pub(super) fn credentials(headers: &HeaderMap) -> Result<Credentials> {
     let Some(value) = headers.get(header::AUTHORIZATION) else { return Ok(Credentials::None) };
     let value = value.to_str().map_err(|_| ApiError::BadCredentials)?;
     let (scheme, rest) = value.split_once(' ').ok_or(ApiError::BadCredentials)?;
@@ -111,14 +113,6 @@ fn credentials(headers: &HeaderMap) -> Result<Credentials> {
     Ok(credentials)
 }
 
-/// A bearer token, if that is what was sent.
-pub(super) fn bearer(headers: &HeaderMap) -> Option<Secret> {
-    match credentials(headers) {
-        Ok(Credentials::Bearer(token)) => Some(token),
-        _ => None,
-    }
-}
-
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS)
 }
@@ -136,6 +130,20 @@ fn is_cross_site(headers: &HeaderMap) -> bool {
         (Some(origin), Some(host)) => !origin.eq_ignore_ascii_case(host),
         // "null", or nothing to compare with.
         _ => true,
+    }
+}
+
+/// Whether the request was sent to `localhost` or to a loopback address. Where nobody logs in, a
+/// page of another site could otherwise point its own name here (DNS rebinding) and, to the
+/// browser, be of the same origin.
+fn is_for_loopback(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
+    let url = host.and_then(|h| Url::parse(&format!("http://{h}/")).ok());
+    match url.as_ref().and_then(Url::host) {
+        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => ip.to_canonical().is_loopback(),
+        None => false,
     }
 }
 

@@ -7,14 +7,14 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    address::{parse_camera_url, shown},
+    address::parse_camera_url,
     error::{ApiError, Mistakes, Result},
     extract::Fields,
 };
 use crate::{
     clock::Clock,
     id::{CameraId, Role, Slug, StreamId},
-    model::{Camera, CameraStream, RecordMode, RetentionLimits, Secret, Transport},
+    model::{Camera, CameraStream, RecordMode, RetentionLimits, Secret, Transport, shown},
     proto::time::WallTime,
 };
 
@@ -97,11 +97,13 @@ pub(super) fn patch(
     let logins = Logins::take(&mut patch, &mut mistakes);
     let mut document = document(camera);
     // `url` is short for the main stream's, in a patch too.
+    let mut short = false;
     if !patch.contains_key("streams")
         && let Some(url) = patch.remove("url")
         && let Some(main) = document.get_mut("streams").and_then(|s| s.get_mut(0))
     {
         main["url"] = url;
+        short = true;
     }
     merge(&mut document, patch);
     // One that the settings lost since does not stand in the way of other changes.
@@ -110,6 +112,9 @@ pub(super) fn patch(
     let read = Document::read(document, &camera.streams, &volumes, &mut mistakes);
     let (username, password) =
         logins.settle(camera.username.clone(), camera.password.clone(), &read, &mut mistakes);
+    if short {
+        mistakes.rename("streams[0].url", "url");
+    }
     mistakes.check()?;
     let old = |role| camera.streams.iter().find(|s| s.role == role);
     Ok(Camera {

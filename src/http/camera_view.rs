@@ -2,10 +2,9 @@
 
 use serde::Serialize;
 
-use super::address::shown;
 use crate::{
     id::{Role, Slug},
-    model::{Camera, CameraStream, RecordMode, RetentionLimits, Transport},
+    model::{Camera, CameraStream, RecordMode, RetentionLimits, Transport, shown},
 };
 
 /// A camera to add: either `url` or `streams`.

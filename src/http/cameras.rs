@@ -11,6 +11,8 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
+use std::time::Duration;
+use tokio::time::Instant;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -23,6 +25,9 @@ use super::{
     extract::{CameraSlug, JsonObject, Params},
 };
 use crate::{access::Action, id::Slug, model::Camera, store::StoreError};
+
+/// How long the deleting of footage may hold up the stop.
+const DELETING_AT_STOP: Duration = Duration::from_secs(2);
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(read, change, delete))
@@ -184,9 +189,18 @@ async fn delete(
         };
         tracing::info!(camera.slug = %slug, by = %caller.principal.name, keep, "camera deleted");
         // A month of footage is tens of thousands of files: not while a client waits.
-        let volumes = worker.volumes.clone();
+        let (volumes, tasks) = (worker.volumes.clone(), worker.tasks.clone());
         worker.tasks.spawn(async move {
-            for (volume, path) in files {
+            let mut files = files.into_iter();
+            let mut stopping = None;
+            while let Some((volume, path)) = files.next() {
+                // The stop waits for what runs here, and has better to do with its ten seconds.
+                if tasks.is_closed()
+                    && stopping.get_or_insert_with(Instant::now).elapsed() > DELETING_AT_STOP
+                {
+                    tracing::warn!(left = files.len() + 1, "files of a deleted camera are left");
+                    break;
+                }
                 if let Err(error) = volumes.remove(&volume, &path).await {
                     tracing::warn!(%error, "delete a segment file");
                 }

@@ -20,7 +20,7 @@ use utoipa_swagger_ui::Config;
 
 use super::{
     Api,
-    error::{ApiError, Problem},
+    error::{ApiError, PROBLEM_JSON, Problem},
 };
 
 /// Where the description stands.
@@ -56,8 +56,11 @@ impl Modify for Schemes {
 }
 
 /// `base` is the prefix behind a reverse proxy.
-pub(super) fn router(description: openapi::OpenApi, base: &str) -> Router<Api> {
-    let document = Arc::new(description);
+pub(super) fn router(mut description: openapi::OpenApi, base: &str) -> Router<Api> {
+    if !base.is_empty() {
+        description.servers = Some(vec![openapi::Server::new(base)]);
+    }
+    let document = Arc::new(with_problems(description));
     let config =
         Arc::new(Config::new([format!("{base}{OPENAPI}")]).use_base_layout().validator_url("none"));
     let slashed = format!("{base}/api/docs/");
@@ -70,6 +73,25 @@ pub(super) fn router(description: openapi::OpenApi, base: &str) -> Router<Api> {
             "/api/docs/{*file}",
             get(move |Path(path): Path<String>| async move { file(&path, config) }),
         )
+}
+
+/// Every operation can also be refused for a reason that is not its own: no login, a body that is
+/// too large, a recorder that is stopping.
+fn with_problems(mut description: openapi::OpenApi) -> openapi::OpenApi {
+    let schema = openapi::Ref::from_schema_name("Problem");
+    let content = openapi::ContentBuilder::new().schema(Some(schema)).build();
+    let problem = openapi::ResponseBuilder::new()
+        .description("Anything else that is wrong: no login (401), not allowed (403), too many failed logins (429) …")
+        .content(PROBLEM_JSON, content)
+        .build();
+    for item in description.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.post, &mut item.patch, &mut item.delete];
+        for operation in operations.into_iter().flatten() {
+            let responses = &mut operation.responses.responses;
+            responses.insert("default".to_owned(), problem.clone().into());
+        }
+    }
+    description
 }
 
 fn file(path: &str, config: Arc<Config<'static>>) -> Response {

@@ -61,6 +61,13 @@ impl Mistakes {
         self.0.push(FieldError { field: field.into(), message: message.into() });
     }
 
+    /// What is wrong with `from` is reported as the name it was sent by.
+    pub(super) fn rename(&mut self, from: &str, to: &str) {
+        for mistake in self.0.iter_mut().filter(|m| m.field == from) {
+            to.clone_into(&mut mistake.field);
+        }
+    }
+
     /// Ends the collecting.
     pub(super) fn check(self) -> Result<()> {
         if self.0.is_empty() { Ok(()) } else { Err(ApiError::Invalid(self.0)) }
@@ -104,6 +111,11 @@ pub(super) enum ApiError {
     Forbidden,
     #[error("refused: this request was sent by a page of another site")]
     CrossSite,
+    #[error(
+        "refused: with auth.mode = \"none\" only `localhost` or a loopback address is answered, so \
+         that no other site's page gets in by a name of its own; a proxy must send it as the Host"
+    )]
+    ForeignHost,
     #[error("the recorder is stopping or overloaded; try again")]
     Unavailable(#[source] Option<StoreError>),
     #[error("not ready: {0}")]
@@ -151,7 +163,7 @@ impl ApiError {
             Self::Forbidden => {
                 (StatusCode::FORBIDDEN, "urn:vedette:problem:forbidden", "Forbidden")
             }
-            Self::CrossSite => {
+            Self::CrossSite | Self::ForeignHost => {
                 (StatusCode::FORBIDDEN, "urn:vedette:problem:cross-site", "Cross-site request")
             }
             Self::Unavailable(_) | Self::NotReady(_) => {

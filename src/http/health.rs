@@ -7,7 +7,7 @@
 use axum::{
     Json, Router,
     extract::{Request, State},
-    http::{HeaderValue, header},
+    http::{HeaderValue, header, request::Parts},
     response::{IntoResponse, Response},
     routing::get,
 };
@@ -15,9 +15,10 @@ use subtle::ConstantTimeEq;
 
 use super::{
     Api,
-    auth::{bearer, peer},
+    auth::{Credentials, credentials, log_in, peer},
     error::{ApiError, Result},
 };
+use crate::access::{self, Access, Action};
 
 pub(super) fn router() -> Router<Api> {
     Router::new()
@@ -43,31 +44,35 @@ async fn readyz(State(api): State<Api>) -> Result<Json<serde_json::Value>> {
 }
 
 async fn metrics(State(api): State<Api>, request: Request) -> Result<Response> {
-    if !may_scrape(&api, &request) {
-        let mut refused = ApiError::Unauthenticated.into_response();
-        refused
-            .headers_mut()
-            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"vedette\""));
-        return Ok(refused);
-    }
+    let (parts, _) = request.into_parts();
+    may_scrape(&api, &parts).await?;
     let text = api.metrics.render(api.source.as_ref()).await.map_err(ApiError::internal)?;
     let kind = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     Ok(([(header::CONTENT_TYPE, kind)], text).into_response())
 }
 
-/// Loopback may; so may who shows the metrics token. A proxy on this machine makes everybody look
-/// like loopback, but says so.
-fn may_scrape(api: &Api, request: &Request) -> bool {
+/// Loopback may; so may who shows the metrics token, and who may read metrics by their login. A
+/// proxy on this machine makes everybody look like loopback, but says so.
+async fn may_scrape(api: &Api, parts: &Parts) -> Result<()> {
     let forwarded = ["forwarded", "x-forwarded-for", "x-real-ip"]
         .iter()
-        .any(|name| request.headers().contains_key(*name));
-    if peer(request.extensions()).is_loopback() && !forwarded {
-        return true;
+        .any(|name| parts.headers.contains_key(*name));
+    let from = peer(&parts.extensions);
+    if from.is_loopback() && !forwarded {
+        return Ok(());
     }
-    match (&api.settings.metrics_token, bearer(request.headers())) {
-        (Some(token), Some(shown)) => {
-            token.expose().as_bytes().ct_eq(shown.expose().as_bytes()).into()
+    let shown = credentials(&parts.headers)?;
+    if let Credentials::Bearer(token) = &shown {
+        let wanted = api.settings.metrics_token.as_ref();
+        if wanted.is_some_and(|w| w.expose().as_bytes().ct_eq(token.expose().as_bytes()).into()) {
+            return Ok(());
         }
-        _ => false,
+        // A scraper with an old token comes again and again: as failed logins these would lock out
+        // everybody else at its address.
+        if !Access::is_token(token.expose()) {
+            return Err(ApiError::BadCredentials);
+        }
     }
+    let principal = log_in(api, shown, from).await?;
+    Ok(access::decide(&principal, Action::ReadMetrics, None)?)
 }

@@ -20,6 +20,8 @@ use tower::ServiceExt;
 const MAX_CONNECTIONS: usize = 512;
 /// A request's header must be there within this time, also the next one on a kept connection.
 const HEADER_WITHIN: Duration = Duration::from_secs(20);
+/// What was sent must be taken within this time.
+const READ_WITHIN: Duration = Duration::from_secs(30);
 /// Largest header, bytes.
 const MAX_HEADER: usize = 32 << 10;
 /// How long requests may go on after the stop.
@@ -73,6 +75,8 @@ async fn connection(
 ) {
     // Answers are written whole; waiting for more would only add 40 ms.
     let _ = socket.set_nodelay(true);
+    // Nor may a client that stops reading hold its connection for ever.
+    let _ = socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(READ_WITHIN));
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));

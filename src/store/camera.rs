@@ -35,7 +35,7 @@ struct Row {
     updated_us: i64,
     stream_id: Option<StreamId>,
     role: Option<String>,
-    url: Option<String>,
+    url_sealed: Option<Vec<u8>>,
     transport: Option<String>,
     audio: Option<bool>,
     stream_record: Option<String>,
@@ -53,7 +53,7 @@ macro_rules! select {
             "select camera.id, camera.slug, camera.name, camera.enabled, camera.username,
                     camera.password_sealed, camera.record, camera.max_age_s, camera.max_bytes,
                     camera.volume, camera.created_us, camera.updated_us,
-                    stream.id as stream_id, stream.role, stream.url, stream.transport,
+                    stream.id as stream_id, stream.role, stream.url_sealed, stream.transport,
                     stream.audio, stream.record as stream_record, stream.own_retention,
                     stream.max_age_s as stream_max_age_s, stream.max_bytes as stream_max_bytes,
                     stream.volume as stream_volume, stream.created_us as stream_created_us
@@ -81,11 +81,11 @@ const PUT_CAMERA: &str = "
         volume = excluded.volume, created_us = excluded.created_us,
         updated_us = excluded.updated_us, deleted_us = null";
 const PUT_STREAM: &str = "
-    insert into stream (id, camera, role, url, transport, audio, record, own_retention,
+    insert into stream (id, camera, role, url_sealed, transport, audio, record, own_retention,
                         max_age_s, max_bytes, volume, created_us, hidden_us)
     values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, null)
     on conflict (camera, role) do update set
-        url = excluded.url, transport = excluded.transport, audio = excluded.audio,
+        url_sealed = excluded.url_sealed, transport = excluded.transport, audio = excluded.audio,
         record = excluded.record, own_retention = excluded.own_retention,
         max_age_s = excluded.max_age_s, max_bytes = excluded.max_bytes,
         volume = excluded.volume, created_us = excluded.created_us, hidden_us = null";
@@ -224,7 +224,7 @@ impl Store {
     fn gather(&self, rows: Vec<Row>) -> Result<Vec<Camera>> {
         let mut cameras: Vec<Camera> = Vec::new();
         for row in rows {
-            let stream = row.stream()?;
+            let stream = row.stream(&self.sealer)?;
             if cameras.last().is_none_or(|last| last.id != row.id) {
                 cameras.push(row.into_camera(&self.sealer)?);
             }
@@ -239,6 +239,11 @@ impl Store {
 /// A camera's password does not open in another camera's row.
 fn context(camera: CameraId) -> String {
     format!("camera {camera}")
+}
+
+/// Nor does an address, which may hold a password in its query.
+fn address_context(camera: CameraId) -> String {
+    format!("address of {camera}")
 }
 
 async fn put(db: &mut SqliteConnection, sealer: &Sealer, camera: &Camera) -> Result<()> {
@@ -278,7 +283,7 @@ async fn put(db: &mut SqliteConnection, sealer: &Sealer, camera: &Camera) -> Res
             .bind(stream.id)
             .bind(camera.id)
             .bind(stream.role.as_str())
-            .bind(&stream.url)
+            .bind(sealer.seal(&address_context(camera.id), stream.url.as_bytes()))
             .bind(transport_text(stream.transport))
             .bind(stream.audio)
             .bind(stream.record.map(record_text))
@@ -356,15 +361,20 @@ async fn delete(db: &mut SqliteConnection, id: CameraId) -> Result<Vec<(String, 
 }
 
 impl Row {
-    fn stream(&self) -> Result<Option<CameraStream>> {
+    fn stream(&self, sealer: &Sealer) -> Result<Option<CameraStream>> {
         const BROKEN: StoreError = StoreError::Corrupt("stream");
         let Some(id) = self.stream_id else { return Ok(None) };
         let text = |column: &Option<String>| column.clone().ok_or(BROKEN);
         let own = limits(self.stream_max_age_s, self.stream_max_bytes);
+        let sealed = self.url_sealed.as_ref().ok_or(BROKEN)?;
+        let url = sealer
+            .open(&address_context(self.id), sealed)
+            .and_then(|plain| String::from_utf8(plain).ok())
+            .ok_or(StoreError::Corrupt("camera address"))?;
         Ok(Some(CameraStream {
             id,
             role: text(&self.role)?.parse().map_err(|_| StoreError::Corrupt("stream role"))?,
-            url: text(&self.url)?,
+            url,
             transport: transport(&text(&self.transport)?)?,
             audio: self.audio.ok_or(BROKEN)?,
             record: self.stream_record.as_deref().map(record).transpose()?,

@@ -1,8 +1,10 @@
 #!/usr/bin/python3
 """Reads docker-compose.yml as far as that goes without a Docker engine: it is YAML, and what its parts say of each other agrees."""
 
+import os
 import re
 import sys
+import tomllib
 
 import yaml
 
@@ -32,6 +34,19 @@ for port in vedette["ports"]:
     inside = port.split(":")[-1].removesuffix("/udp")
     if not re.search(rf"^EXPOSE.*\b{inside}\b", dockerfile, re.M):
         faults.append(f"the image does not EXPOSE {inside}")
+with open("config/vedette.toml", "rb") as file:
+    settings = tomllib.load(file)
+# Docker gives a new volume the owner of the folder it covers, so the image must have made each of them for the user it runs as.
+made = re.search(r"install -d -o vedette .*", dockerfile)
+for volume in vedette["volumes"]:
+    target = volume.split(":")[1]
+    if not made or target not in made[0].split():
+        faults.append(f"the image has no folder {target} that vedette may write")
+for kept in (settings["volumes"][0]["path"], settings["database"]["path"].rpartition("/")[0]):
+    if kept not in [volume.split(":")[1] for volume in vedette["volumes"]]:
+        faults.append(f"{kept}, where the settings of the image write, is on no volume")
+for copied in re.findall(r"^COPY (?!--)(.+) \S+$", dockerfile, re.M):
+    faults += [f"the image copies {path}, which is not there" for path in copied.split() if not os.path.exists(path)]
 if "HEALTHCHECK" not in dockerfile and any("service_healthy" in str(s.get("depends_on")) for s in services.values()):
     faults.append("a service waits for health which nothing tells")
 for fault in faults:

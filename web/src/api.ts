@@ -1,4 +1,5 @@
-// What the page asks of `/api/v1`, and the shapes it gets. The browser adds the login it was asked for.
+// What the page asks of `api/v1`, and the shapes it gets. The browser adds the login it was asked for.
+// Addresses are relative, for the page may stand below a prefix.
 
 export interface Video {
   codec: string;
@@ -58,7 +59,7 @@ async function ask<T>(method: string, path: string, body?: unknown): Promise<T> 
     init.body = JSON.stringify(body);
     init.headers = { ...init.headers, "Content-Type": "application/json" };
   }
-  const answer = await fetch(`/api/v1${path}`, init);
+  const answer = await fetch(`api/v1${path}`, init);
   if (!answer.ok) {
     const fallback: Problem = { title: `${answer.status.toString()} ${answer.statusText}` };
     const problem: Problem = await answer.json().catch(() => fallback);

@@ -117,13 +117,21 @@ async fn a_page_of_another_site_cannot_change_anything_with_the_browsers_login()
 #[tokio::test]
 async fn without_passwords_configured_everybody_is_let_in() {
     let recorder = Recorder::with(Mode::None, "").await;
-    let answer =
-        recorder.send(bare(Method::GET, "/api/v1/cameras").body(Body::empty()).unwrap()).await;
-    assert_eq!(answer.status, StatusCode::OK);
+    let ask = |host: &str| {
+        let request = Request::get("/api/v1/cameras").header(header::HOST, host);
+        recorder.send(request.body(Body::empty()).unwrap())
+    };
+    for ours in ["localhost:8080", "127.0.0.1:8080", "[::1]:8080", "nvr.localhost"] {
+        assert_eq!(ask(ours).await.status, StatusCode::OK, "{ours}");
+    }
+    // A page of another site whose name was made to point here is of the same origin to a browser.
+    for other in ["evil.example:8080", "localhost.evil.example", "192.0.2.7", ""] {
+        ask(other).await.problem(403);
+    }
 }
 
 #[tokio::test]
-async fn metrics_are_for_loopback_and_for_who_has_the_token() {
+async fn metrics_are_for_loopback_for_who_has_the_token_and_for_administrators() {
     let recorder = Recorder::new().await;
     let scrape = |peer: &str, headers: &[(&'static str, &str)]| {
         let mut builder = bare(Method::GET, "/metrics");
@@ -146,4 +154,10 @@ async fn metrics_are_for_loopback_and_for_who_has_the_token() {
         scrape("10.0.0.9:9", &[("authorization", "Bearer scrape-me")]).await.status,
         StatusCode::OK
     );
+    for _ in 0..20 {
+        scrape("10.0.0.9:9", &[("authorization", "Bearer of-last-year")]).await.problem(401);
+    }
+    scrape("10.0.0.9:9", &[("authorization", &basic("admin", "wrong"))]).await.problem(401);
+    let admin = [("authorization", &*basic("admin", PASSWORD))];
+    assert_eq!(scrape("10.0.0.9:9", &admin).await.status, StatusCode::OK);
 }

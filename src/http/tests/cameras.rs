@@ -190,7 +190,9 @@ async fn a_patch_of_the_url_or_login_replaces_just_that() {
     patch(json!({ "username": null })).await;
     assert!(recorder.stored("door").await.username.is_none());
     assert_eq!(patch(json!({ "slug": "gate" })).await.problem(422), ["slug"]);
-    assert_eq!(patch(json!({ "url": null })).await.problem(422), ["streams[0].url"]);
+    for wrong in [json!(null), json!(7), json!("http://cam/")] {
+        assert_eq!(patch(json!({ "url": wrong })).await.problem(422), ["url"]);
+    }
 }
 
 #[tokio::test]

@@ -36,6 +36,15 @@ async fn the_description_lists_every_route_and_every_listed_route_is_there() {
             }
         }
     }
+    for (path, item) in description["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let problem = &operation["responses"]["default"]["content"]["application/problem+json"];
+            assert_eq!(
+                problem["schema"]["$ref"], "#/components/schemas/Problem",
+                "{method} {path}"
+            );
+        }
+    }
     // Every reference leads somewhere.
     let text = description.to_string();
     for name in text.split("#/components/schemas/").skip(1).map(|s| s.split('"').next().unwrap()) {
@@ -94,6 +103,8 @@ async fn behind_a_prefix_everything_moves_with_it() {
     assert_eq!(made.headers[header::LOCATION], "/nvr/api/v1/cameras/a");
     assert_eq!(recorder.get("/nvr/healthz").await.status, StatusCode::OK);
     assert_eq!(recorder.get("/nvr/").await.status, StatusCode::OK);
+    let description = recorder.get("/nvr/api/v1/openapi.json").await.json();
+    assert_eq!(description["servers"][0]["url"], "/nvr");
     recorder.get("/api/v1/cameras").await.problem(404);
 }
 

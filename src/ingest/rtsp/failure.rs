@@ -3,7 +3,7 @@
 
 use retina::Error;
 
-use crate::ingest::PullError;
+use crate::{ingest::PullError, model::shown};
 
 /// What an error means for the session.
 #[derive(Debug)]
@@ -57,9 +57,9 @@ fn of_connection(error: &Error) -> PullError {
     }
 }
 
-/// The sentence, without the connection and message contexts below it. Bounded: it may quote the
-/// camera.
+/// The sentence, without the connection and message contexts below it. Bounded, and without
+/// secrets: it may quote the camera, which may quote its own address.
 fn first_line(error: &Error) -> String {
     let text = error.to_string();
-    text.lines().next().unwrap_or_default().chars().take(200).collect()
+    shown(text.lines().next().unwrap_or_default()).chars().take(200).collect()
 }

@@ -32,6 +32,7 @@ async fn no_password_stands_in_the_clear_in_any_file() {
     let fixture = Fixture::new().await;
     let mut door = fixture.store.insert_camera(camera("door", &[Role::Main])).await.unwrap();
     door.password = Some(Secret::new("another secret word".into()));
+    door.streams[0].url = "rtsp://192.0.2.1/live?user=a&password=in-the-query".into();
     fixture.store.update_camera(&door).await.unwrap();
     let found = |needle: &str| {
         std::fs::read_dir(fixture.path().parent().unwrap()).unwrap().any(|entry| {
@@ -39,7 +40,8 @@ async fn no_password_stands_in_the_clear_in_any_file() {
             bytes.windows(needle.len()).any(|window| window == needle.as_bytes())
         })
     };
-    assert!(found("192.0.2.1"), "the search works");
+    assert!(found("DOOR"), "the search works");
+    assert!(!found("in-the-query"));
     assert!(!found("correct horse battery"));
     assert!(!found("another secret word"));
 }
