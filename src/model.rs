@@ -320,6 +320,8 @@ pub struct Segment {
     pub end: WallTime,
     /// File size; 0 while open.
     pub bytes: u64,
+    /// As in [`ClosedSegment`]; 0 while open.
+    pub damaged: u64,
     /// Whether it is complete.
     pub closed: bool,
 }

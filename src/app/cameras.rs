@@ -10,7 +10,8 @@
 //! * A stream never has two pulls or two recorders: the old ones are awaited before new ones start.
 //! * The recorder subscribes before the pull publishes, so that no first frame is missed.
 //! * What is expected of a stream stands in the index: the gap of a stream that is switched off is
-//!   `disabled` from that moment, and no longer from the moment it is switched on.
+//!   `disabled` from that moment, and no longer from the moment it is switched on. What a camera
+//!   fails to send after the recorder is back is the camera's ([`blame`]).
 //! * After [`CameraSet::shut_down`] nothing starts any more.
 
 use std::{
@@ -18,11 +19,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::{BoxFuture, OptionFuture, join_all};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::info_span;
+use tracing::{Instrument, info_span};
 
-use super::{coverage::CoverageCache, lanes::Lanes, recording::Recording};
+use super::{blame, coverage::CoverageCache, lanes::Lanes, recording::Recording};
 use crate::{
     clock::Clock,
     disk::Volumes,
@@ -30,7 +31,7 @@ use crate::{
     hub::Hub,
     id::{CameraId, Role, Slug, StreamId},
     ingest::{PullTarget, Puller, Resume, StreamStatus},
-    model::{Camera, CameraStream, Gap, RecordMode},
+    model::{Camera, CameraStream, RecordMode},
     proto::reason::GapReason,
     record,
     store::{Store, StoreError},
@@ -270,7 +271,18 @@ impl CameraSet {
                 };
                 let stop = Stop::child_of(&self.stop);
                 let task = TaskTracker::new();
-                task.spawn_on(puller.run(stop.clone()), &lane);
+                let blame = plan.records().then(|| {
+                    let (store, clock) = (self.parts.store.clone(), self.parts.clock.clone());
+                    blame::camera(id, Arc::clone(&status), store, clock).instrument(span)
+                });
+                let pull = puller.run(stop.clone());
+                let pulled = async move {
+                    tokio::select! {
+                        () = pull => {}
+                        Some(()) = OptionFuture::from(blame) => {}
+                    }
+                };
+                task.spawn_on(pulled, &lane);
                 task.close();
                 Some(Pull { stop, task })
             }
@@ -299,26 +311,23 @@ impl CameraSet {
 
     /// From now on missing footage counts: a gap that was there on purpose ends.
     async fn expect_footage(&self, stream: StreamId) -> Result<(), StoreError> {
-        let open = self.parts.store.open_gap_of(stream).await?;
-        if open.is_some_and(|gap| !gap.reason.counts_as_missing()) {
-            self.turn_gap(stream, GapReason::Starting).await?;
-        }
-        Ok(())
+        let on_purpose = |reason: GapReason| !reason.counts_as_missing();
+        self.turn_gap(stream, GapReason::Starting, on_purpose).await
     }
 
     /// From now on nothing counts as missing: a gap that lasts becomes one on purpose.
     async fn expect_nothing(&self, stream: StreamId) -> Result<(), StoreError> {
-        let open = self.parts.store.open_gap_of(stream).await?;
-        if open.is_some_and(|gap| gap.reason.counts_as_missing()) {
-            self.turn_gap(stream, GapReason::Disabled).await?;
-        }
-        Ok(())
+        self.turn_gap(stream, GapReason::Disabled, GapReason::counts_as_missing).await
     }
 
-    async fn turn_gap(&self, stream: StreamId, reason: GapReason) -> Result<(), StoreError> {
+    async fn turn_gap(
+        &self,
+        stream: StreamId,
+        reason: GapReason,
+        from: fn(GapReason) -> bool,
+    ) -> Result<(), StoreError> {
         let now = self.parts.clock.now();
-        self.parts.store.close_gap(stream, now).await?;
-        self.parts.store.open_gap(Gap { stream, start: now, end: None, reason }).await
+        self.parts.store.turn_gap(stream, now, reason, from).await.map(|_| ())
     }
 }
 

@@ -10,6 +10,7 @@
 //! crash left. The drain goes with the flow of footage, so that nothing is cut off that is already
 //! inside.
 
+mod blame;
 mod cameras;
 mod collect;
 mod coverage;

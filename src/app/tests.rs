@@ -319,11 +319,12 @@ async fn a_camera_that_goes_and_comes_back_is_recorded_again_with_the_reason_in_
     vedette.recording("door").await;
     vedette.gap("door", "disconnected").await;
 
-    // A restart while it is off: the gap is the recorder's until it runs again.
+    // A restart while it is off: the gap is the recorder's until it runs again, then the camera's.
     vedette.stop().await;
     cameras.stop().await;
     let vedette = Running::start(folder.path()).await;
     vedette.missing("door").await;
+    vedette.gap("door", "unreachable").await;
     let cameras = Cameras::start_at(1, address).await;
     vedette.recording("door").await;
     vedette.gap("door", "vedette_down").await;
@@ -331,6 +332,21 @@ async fn a_camera_that_goes_and_comes_back_is_recorded_again_with_the_reason_in_
     assert_eq!(timeline["runs"].as_array().unwrap().len(), 3, "{timeline:#}");
     vedette.stop().await;
     cameras.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_that_never_answers_is_missing_for_its_own_reason_and_not_starting_for_ever() {
+    let folder = tempfile::tempdir().unwrap();
+    let vedette = Running::start(folder.path()).await;
+    // Bound, and let go of: nobody listens there.
+    let nobody = TcpListener::bind(ANY).await.unwrap().local_addr().unwrap();
+    vedette.add("door", &format!("rtsp://{nobody}/")).await;
+    vedette.gap("door", "unreachable").await;
+    let timeline = vedette.get("/api/v1/cameras/door/timeline").await;
+    let lasting = timeline["gaps"].as_array().unwrap().last().unwrap();
+    let expected = (&json!("unreachable"), &Value::Null);
+    assert_eq!((&lasting["reason"], &lasting["end"]), expected, "{timeline:#}");
+    vedette.stop().await;
 }
 
 /// The API counts moments back from a monotonic clock, which may differ by microseconds.

@@ -29,11 +29,11 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicU64, AtomicUsize, Ordering},
     },
 };
 
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     id::{RunId, StreamId},
@@ -148,7 +148,7 @@ pub enum Event {
 /// Where a new reader begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// At the oldest unit still held (recorders; joining recorded footage to live).
+    /// At the oldest unit still held (joining recorded footage to live).
     Oldest,
     /// At the newest key frame of the leading track, when it is held; else at the next one.
     KeyFrame,
@@ -201,6 +201,9 @@ pub struct Channel {
     ring: Mutex<Ring>,
     /// Carries no value: a wake-up for "the ring has changed".
     wake: watch::Sender<()>,
+    /// A wake-up for the recorder: see [`Self::much_gathered`].
+    much: Notify,
+    damaged: AtomicU64,
 }
 
 /// Somebody publishes to this stream already.
@@ -210,7 +213,13 @@ pub struct AlreadyPublishing(pub StreamId);
 
 impl Channel {
     fn new(stream: StreamId, limits: Limits, used: Arc<AtomicUsize>) -> Self {
-        Self { stream, ring: Mutex::new(Ring::new(limits, used)), wake: watch::Sender::new(()) }
+        Self {
+            stream,
+            ring: Mutex::new(Ring::new(limits, used)),
+            wake: watch::Sender::new(()),
+            much: Notify::new(),
+            damaged: AtomicU64::new(0),
+        }
     }
 
     fn notify(&self) {
@@ -250,6 +259,24 @@ impl Channel {
         }
     }
 
+    /// Waits until about an eighth of what the ring may hold has been published since the last
+    /// time. For the one reader that looks now and then: a burst (a camera that sends the group of
+    /// pictures it has at hand) must not overtake it. Cancel-safe.
+    pub async fn much_gathered(&self) {
+        self.much.notified().await;
+    }
+
+    /// Notes units that came damaged, and so are not published.
+    pub fn count_damaged(&self, units: u64) {
+        self.damaged.fetch_add(units, Ordering::Relaxed);
+    }
+
+    /// How many were noted so far.
+    #[must_use]
+    pub fn damaged(&self) -> u64 {
+        self.damaged.load(Ordering::Relaxed)
+    }
+
     /// A new reader.
     #[must_use]
     pub fn subscribe(self: &Arc<Self>, start: Start) -> Subscription {
@@ -258,14 +285,21 @@ impl Channel {
         Subscription { channel: Arc::clone(self), wake, cursor, seek_key }
     }
 
-    /// Says that this stream is being recorded from what the ring holds now: nothing is let go of
-    /// before [`Self::mark_readable`], within the bounds.
-    pub fn hold_for_recording(&self) {
-        lock(&self.ring).hold();
+    /// A reader that records: from now on nothing is let go of before [`Self::mark_readable`],
+    /// within the bounds.
+    ///
+    /// It begins behind what a recorder before it has marked, so that nothing is recorded twice,
+    /// with the oldest unit still held; and with the next run when none is published now, unless
+    /// that recorder died and left something.
+    #[must_use]
+    pub fn subscribe_to_record(self: &Arc<Self>) -> Subscription {
+        let wake = self.wake.subscribe();
+        let cursor = lock(&self.ring).hold();
+        Subscription { channel: Arc::clone(self), wake, cursor, seek_key: false }
     }
 
     /// Says that everything up to `position` can now be read from disk. Before this and
-    /// [`Self::hold_for_recording`] nothing is kept on that account (a stream that nobody records
+    /// [`Self::subscribe_to_record`] nothing is kept on that account (a stream that nobody records
     /// keeps its newest group only).
     pub fn mark_readable(&self, position: Position) {
         lock(&self.ring).mark_readable(position);
@@ -294,8 +328,11 @@ impl Publisher {
 
     /// Appends a unit. Never waits.
     pub fn push(&mut self, unit: AccessUnit) {
-        lock(&self.channel.ring).push(&self.run, Arc::new(unit));
+        let much = lock(&self.channel.ring).push(&self.run, Arc::new(unit));
         self.channel.notify();
+        if much {
+            self.channel.much.notify_one();
+        }
     }
 
     /// Changes the tracks for the units that follow; the next video unit must be a key frame.

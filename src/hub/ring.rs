@@ -33,10 +33,14 @@ pub(super) struct Ring {
     /// Position of the first entry.
     first: u64,
     bytes: usize,
+    /// Published since [`Self::push`] last said "much".
+    gathered: usize,
     /// Position of the newest key frame of the leading track of the current run.
     newest_key: Option<u64>,
     /// One past the last position that can be read from disk; `None` when nobody records.
     readable: Option<u64>,
+    /// One past the last position that was ever marked so: kept when the recorder goes.
+    recorded: u64,
     current: Option<Arc<Run>>,
     leading: TrackIndex,
     closed: bool,
@@ -50,8 +54,10 @@ impl Ring {
             entries: VecDeque::new(),
             first: 0,
             bytes: 0,
+            gathered: 0,
             newest_key: None,
             readable: None,
+            recorded: 0,
             current: None,
             leading: TrackIndex(0),
             closed: false,
@@ -81,15 +87,22 @@ impl Ring {
         self.current = Some(run);
     }
 
-    pub(super) fn push(&mut self, run: &Arc<Run>, unit: Arc<AccessUnit>) {
+    /// Says whether it is time that somebody looks who does so only now and then.
+    pub(super) fn push(&mut self, run: &Arc<Run>, unit: Arc<AccessUnit>) -> bool {
         let key = unit.random_access && unit.track == self.leading;
         if key {
             self.newest_key = Some(self.end_position());
         }
         self.bytes += unit.len();
+        self.gathered += unit.len();
         self.used.fetch_add(unit.len(), Ordering::Relaxed);
         self.entries.push_back(Entry::Unit { run: Arc::clone(run), unit, key });
         self.trim();
+        let much = self.gathered >= self.limits.per_stream / 8;
+        if much {
+            self.gathered = 0;
+        }
+        much
     }
 
     pub(super) fn end(&mut self, run: RunId, reason: GapReason) {
@@ -107,11 +120,16 @@ impl Ring {
     pub(super) fn mark_readable(&mut self, position: Position) {
         let readable = self.readable.unwrap_or(0).max(position.0 + 1);
         self.readable = Some(readable);
+        self.recorded = self.recorded.max(readable);
         self.trim();
     }
 
-    pub(super) fn hold(&mut self) {
-        self.readable.get_or_insert(self.first);
+    /// A recorder begins; says where.
+    pub(super) fn hold(&mut self) -> u64 {
+        let left_alone = self.readable.is_none() && self.current.is_none();
+        let at = if left_alone { self.end_position() } else { self.first.max(self.recorded) };
+        self.readable.get_or_insert(at);
+        at
     }
 
     pub(super) fn forget_readable(&mut self) {

@@ -113,13 +113,37 @@ fn what_cannot_be_read_from_disk_yet_stays_in_the_ring() {
 fn a_recorder_that_has_written_nothing_yet_misses_nothing() {
     let hub = hub(1 << 20, 1 << 30);
     let channel = hub.channel(STREAM);
-    channel.hold_for_recording();
-    let mut recorder = channel.subscribe(Start::Oldest);
+    let mut recorder = channel.subscribe_to_record();
     let mut publisher = channel.publish(run(1)).unwrap();
     for n in 0..500 {
         publisher.push(unit(n, n % 10 == 0, 10));
     }
     assert_eq!(drain(&mut recorder), (0..500).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_recorder_after_another_begins_behind_what_that_has_recorded() {
+    let hub = hub(1 << 20, 1 << 30);
+    let channel = hub.channel(STREAM);
+    let mut publisher = channel.publish(run(1)).unwrap();
+    let _first = channel.subscribe_to_record();
+    for n in 0..30 {
+        publisher.push(unit(n, n % 10 == 0, 10));
+    }
+    channel.mark_readable(Position(19));
+    // It died: what it left unwritten is still there.
+    assert_eq!(drain(&mut channel.subscribe_to_record()), (20..30).collect::<Vec<_>>());
+    channel.mark_readable(Position(24));
+    channel.forget_readable();
+    assert_eq!(drain(&mut channel.subscribe_to_record()), (25..30).collect::<Vec<_>>());
+
+    // It was stopped with the camera: the next one has no business with that run.
+    publisher.end(GapReason::Reconfigured);
+    channel.forget_readable();
+    let mut next = channel.subscribe_to_record();
+    let mut publisher = channel.publish(run(2)).unwrap();
+    publisher.push(unit(0, true, 10));
+    assert_eq!(drain(&mut next), [0]);
 }
 
 #[test]

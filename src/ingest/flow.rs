@@ -48,8 +48,9 @@ mod limits {
 
     /// How long the first units of a run are held back.
     pub(super) const SETTLE: Duration = Duration::from_millis(300);
-    /// And how many bytes of them at most.
-    pub(super) const SETTLE_BYTES: usize = 16 << 20;
+    /// And how many bytes of them at most: they reach the hub in one go, whose ring has to hold
+    /// them until the recorder has looked.
+    pub(super) const SETTLE_BYTES: usize = 4 << 20;
     /// For the first video after PLAY.
     pub(super) const FIRST_UNIT: Duration = Duration::from_secs(10);
     /// Silence of video that ends an attempt, at least; else ten times its median interval.
@@ -78,6 +79,14 @@ pub(super) struct Outlet {
     pub(super) clock: Clock,
     pub(super) status: Arc<StreamStatus>,
     pub(super) memory: Arc<Memory>,
+}
+
+impl Outlet {
+    /// A unit came that is not whole.
+    fn damaged(&self) {
+        self.status.damaged(1);
+        self.channel.count_damaged(1);
+    }
 }
 
 /// The units of one session on their way to the hub.
@@ -223,7 +232,7 @@ impl Flow {
             SourceEvent::Broken { detail } => {
                 if self.broken.is_none() {
                     debug!("passed over a packet: {detail}");
-                    self.out.status.damaged(1);
+                    self.out.damaged();
                 }
                 self.broken = Some(detail);
             }
@@ -312,12 +321,12 @@ impl Flow {
             Wholeness::Whole => {}
             Wholeness::NoPicture => return Ok(()),
             Wholeness::Headless => {
-                self.out.status.damaged(1);
+                self.out.damaged();
                 return Ok(());
             }
         }
         if unit.lost > 0 {
-            self.out.status.damaged(1);
+            self.out.damaged();
         }
         let key = parameters.is_random_access(&unit.data);
         if !key
@@ -325,7 +334,7 @@ impl Flow {
             && parameters.needs_new_sample_entry(coming)
         {
             // It wants parameters that only the next key frame brings into the file.
-            self.out.status.damaged(1);
+            self.out.damaged();
             return Ok(());
         }
         state.last_seen = Some(now);

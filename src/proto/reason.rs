@@ -92,6 +92,16 @@ impl GapReason {
     pub const fn counts_as_missing(self) -> bool {
         !matches!(self, Self::Disabled | Self::NotScheduled)
     }
+
+    /// Whether it lies with the recorder and passes as soon as that does its work again: when the
+    /// camera then cannot be had, the rest of the gap is the camera's.
+    #[must_use]
+    pub const fn is_of_the_recorder(self) -> bool {
+        matches!(
+            self,
+            Self::Starting | Self::Reconfigured | Self::VedetteDown | Self::Crash | Self::Internal
+        )
+    }
 }
 
 /// The text is no [`GapReason`].

@@ -83,6 +83,8 @@ pub(super) struct SegmentFile {
     pub(super) end_run: Option<GapReason>,
     /// The file could not be made.
     pub(super) gone: bool,
+    /// Units that belong in it came damaged, and were dropped before the hub.
+    pub(super) damaged: u64,
 }
 
 impl SegmentFile {
@@ -159,6 +161,7 @@ impl SegmentFile {
             ended: false,
             end_run: None,
             gone: false,
+            damaged: 0,
         })
     }
 
@@ -271,8 +274,7 @@ impl SegmentFile {
             id: self.id,
             end,
             bytes,
-            // Damaged units are dropped and counted before the hub.
-            damaged: 0,
+            damaged: self.damaged,
             tracks: samples.iter().map(|s| tables::totals(s)).collect(),
             keys: tables::keys(&refs, leading, lead, self.start),
         })

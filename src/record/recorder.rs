@@ -10,7 +10,8 @@
 //!
 //! Waking for each unit costs more than recording it: 40 cameras with sound publish 3,000 units a
 //! second. The units wait in the hub's ring anyway until they are on disk, so the recorder takes
-//! what has gathered every [`LOOK`], and waits for the hub only when nothing had come.
+//! what has gathered every [`LOOK`], and waits for the hub only when nothing had come. A burst that
+//! could fill the ring between two looks wakes it at once.
 //!
 //! # Rows
 //!
@@ -47,10 +48,10 @@ use super::{
 use crate::{
     clock::Clock,
     disk::{Completion, Completions, NoRoom, Volumes, is_full},
-    hub::{Channel, Closed, Event, Position, Start, Subscription},
+    hub::{Channel, Closed, Event, Position, Run, Subscription},
     id::{RunId, SegmentId},
     model::{Gap, RunRow},
-    proto::{reason::GapReason, time::WallTime},
+    proto::{access_unit::AccessUnit, reason::GapReason, time::WallTime},
     store::Store,
     task::Stop,
 };
@@ -99,8 +100,12 @@ struct Task {
     retry_at: Option<(Instant, GapReason)>,
     pause: Duration,
     written_in_a_row: u32,
+    /// What a recorder that died wrote of the hub's runs: numbers after the last unit by track.
+    written_before: Vec<(RunId, Vec<u64>)>,
     /// What the hub was last told to be readable though nothing of it was written.
     marked: Option<Position>,
+    /// How many damaged units the channel had counted when it was last asked.
+    damaged: u64,
     /// Segments are synced at once.
     stopping: bool,
     scratch: BytesMut,
@@ -142,7 +147,9 @@ impl Recorder {
             retry_at: None,
             pause: FIRST_PAUSE,
             written_in_a_row: 0,
+            written_before: Vec::new(),
             marked: None,
+            damaged: 0,
             stopping: false,
             scratch: BytesMut::new(),
         };
@@ -172,13 +179,13 @@ impl Recorder {
 impl Task {
     async fn run(mut self, stop: Stop) {
         // From here on nothing leaves the ring unread, also before the first fragment is written.
-        self.channel.hold_for_recording();
-        let mut hub = self.channel.subscribe(Start::Oldest);
+        let mut hub = self.channel.subscribe_to_record();
         let under_way = self.channel.current();
         let stream = self.owner.stream;
         // A recorder of this stream that died left its run without an end.
-        match recovery::end_runs(&self.store, stream, GapReason::Internal).await {
-            Ok(()) => {}
+        let (store, volumes) = (&self.store, &self.volumes);
+        match recovery::take_over(store, volumes, stream, GapReason::Internal).await {
+            Ok(written) => self.written_before = written,
             Err(error) => tracing::error!(%stream, error = chain(&error), "runs left open"),
         }
         // A run that was recorded before goes on under another name: it has a hole.
@@ -210,6 +217,11 @@ impl Task {
                     }
                     self.segmenter.handle_timeout(now);
                 }
+                () = self.channel.much_gathered(), if next_look.is_some() => {
+                    if self.look(&mut hub, Instant::now()).is_err() {
+                        break;
+                    }
+                }
                 event = hub.next(), if next_look.is_none() => {
                     let Some(event) = event else { break };
                     let now = Instant::now();
@@ -236,7 +248,14 @@ impl Task {
     }
 
     fn take(&mut self, event: Event, now: Instant) {
+        if !self.segmenter.is_gathering() {
+            // What came damaged while there was no segment is no segment's.
+            self.damaged_since();
+        }
         match event {
+            Event::Unit { run, unit, position } if self.is_written(&run, &unit) => {
+                self.channel.mark_readable(position);
+            }
             Event::Unit { run, unit, position } => self.segmenter.push(now, &run, unit, position),
             Event::Ended { reason, .. } => self.segmenter.end_run(reason),
             Event::Lagged { units } => {
@@ -248,19 +267,20 @@ impl Task {
         self.carry_out();
     }
 
+    /// Whether a recorder before this one wrote it, which died before it could tell the hub.
+    fn is_written(&self, run: &Run, unit: &AccessUnit) -> bool {
+        self.written_before.iter().any(|(live, numbers)| {
+            *live == run.id && numbers.get(unit.track.as_usize()).is_some_and(|&n| unit.number < n)
+        })
+    }
+
     /// Does what the segmenter decided.
     fn carry_out(&mut self) {
         while let Some(output) = self.segmenter.poll_output() {
             match output {
                 Output::Open(opening) => self.open(&opening),
                 Output::Append(plan) => self.append(&plan),
-                Output::Rotate { next_start } => {
-                    let now = self.stopping;
-                    if let Some(file) = self.current() {
-                        file.next_start = Some(next_start);
-                        file.close(now);
-                    }
-                }
+                Output::Rotate { next_start } => self.close_current(Some(next_start)),
                 Output::EndRun { reason } => self.end_run(reason),
             }
         }
@@ -280,6 +300,23 @@ impl Task {
 
     fn current(&mut self) -> Option<&mut SegmentFile> {
         self.files.back_mut().filter(|f| f.is_current())
+    }
+
+    /// Ends the file being written, if there is one.
+    fn close_current(&mut self, next_start: Option<WallTime>) {
+        let (now, damaged) = (self.stopping, self.damaged_since());
+        if let Some(file) = self.current() {
+            file.next_start = next_start;
+            file.damaged = damaged;
+            file.close(now);
+        }
+    }
+
+    /// Units that came damaged since this was last asked: to a tenth of a second, as often as the
+    /// hub is looked at.
+    fn damaged_since(&mut self) -> u64 {
+        let all = self.channel.damaged();
+        all.saturating_sub(std::mem::replace(&mut self.damaged, all))
     }
 
     fn open(&mut self, opening: &Opening) {
@@ -347,10 +384,7 @@ impl Task {
 
     /// The run is over: its last segment is closed, and its end is put when that is written.
     fn end_run(&mut self, reason: GapReason) {
-        let now = self.stopping;
-        if let Some(file) = self.current() {
-            file.close(now);
-        }
+        self.close_current(None);
         self.run = None;
         match self.files.back_mut() {
             Some(file) => {
@@ -395,7 +429,11 @@ impl Task {
             Completion::Failed { segment, opened, source } => {
                 let reason =
                     if is_full(&source) { GapReason::DiskFull } else { GapReason::DiskError };
+                let damaged = self.damaged_since();
                 if let Some(file) = self.file(segment) {
+                    if file.is_current() {
+                        file.damaged = damaged;
+                    }
                     let lost = file.unwritten();
                     file.abandon();
                     file.end_run.get_or_insert(reason);

@@ -14,15 +14,17 @@ use std::{
     io::{self, Write},
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use bytes::BytesMut;
 use futures_util::{StreamExt, stream};
+use tokio::time::timeout;
 
 use super::{rows::chain, tables};
 use crate::{
     clock::Clock,
-    disk::Volumes,
+    disk::{OpenSegment, Volumes},
     id::{RunId, StreamId},
     model::{Camera, ClosedSegment, Gap, NewSegment, RecordMode, RunRow, Segment},
     proto::{
@@ -34,6 +36,8 @@ use crate::{
     store::{Store, StoreError},
 };
 
+/// How long a file may take to be finished whose recorder died.
+const FINISHED_WITHIN: Duration = Duration::from_secs(5);
 /// Files looked at side by side.
 const AT_ONCE: usize = 8;
 /// Rows a page.
@@ -113,16 +117,53 @@ pub async fn recover(
     Ok(recovered)
 }
 
-/// Ends the runs of one stream that still last though nobody records them.
-pub(super) async fn end_runs(
+/// Ends what a recorder of this stream left that died: its files are completed as after a crash,
+/// and its runs end with them. For each, the hub's name of its run and how far it goes: the number
+/// after the last unit of each track.
+pub(super) async fn take_over(
     store: &Store,
+    volumes: &Volumes,
     stream: StreamId,
     reason: GapReason,
-) -> Result<(), StoreError> {
-    for run in store.open_runs().await?.iter().filter(|r| r.stream == stream) {
-        end_run(store, run, None, reason).await?;
+) -> Result<Vec<(RunId, Vec<u64>)>, StoreError> {
+    let (mut ends, mut written) = (HashMap::new(), Vec::new());
+    let left = volumes.open_segments().of(stream);
+    let rows = if left.is_empty() { Vec::new() } else { store.open_segments().await? };
+    for left in left {
+        let id = left.opened.id;
+        // With the recorder the right to write was dropped: what it had queued is still written.
+        let finished =
+            timeout(FINISHED_WITHIN, left.watch().wait_for(|p| p.finished)).await.is_ok();
+        written.push((left.live_run, numbers_after(&left)));
+        if !finished {
+            tracing::error!(segment.path = %left.opened.path, "segment left open: its volume hangs");
+            continue;
+        }
+        if let Some(row) = rows.iter().find(|r| r.opened.id == id) {
+            let run = row.opened.run;
+            if let Outcome::Completed { end, .. } = segment(store, volumes, row.clone()).await? {
+                let latest = ends.entry(run).or_insert(end);
+                *latest = end.max(*latest);
+            }
+        }
+        volumes.open_segments().remove(stream, id);
     }
-    Ok(())
+    for run in store.open_runs().await?.iter().filter(|r| r.stream == stream) {
+        end_run(store, run, ends.get(&run.id).copied(), reason).await?;
+    }
+    Ok(written)
+}
+
+fn numbers_after(segment: &OpenSegment) -> Vec<u64> {
+    let mut numbers: Vec<u64> = segment.opened.tracks.iter().map(|t| t.first_number).collect();
+    for fragment in segment.fragments(0) {
+        for part in &fragment.tracks {
+            if let Some(number) = numbers.get_mut(part.track.as_usize()) {
+                *number += part.samples.len() as u64;
+            }
+        }
+    }
+    numbers
 }
 
 /// Ends a run with its last footage; says whether a gap begins there.

@@ -198,6 +198,12 @@ impl Segmenter {
         self.dropped
     }
 
+    /// Whether units are being gathered for a segment.
+    #[must_use]
+    pub const fn is_gathering(&self) -> bool {
+        self.segment.is_some()
+    }
+
     /// Everything up to here was decided on: written, queued in an output, or dropped.
     #[must_use]
     pub fn settled(&self) -> Option<Position> {

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     id::StreamId,
     model::{Gap, WallRange},
-    proto::time::WallTime,
+    proto::{reason::GapReason, time::WallTime},
 };
 
 #[derive(sqlx::FromRow)]
@@ -84,17 +84,7 @@ impl Store {
                     if lasting.is_some() {
                         return Ok(());
                     }
-                    let lane = free_lane(db, LANE_END, gap.stream, gap.start).await?;
-                    sqlx::query(INSERT)
-                        .bind(gap.stream)
-                        .bind(lane)
-                        .bind(gap.start.as_micros())
-                        .bind(gap.end.map(WallTime::as_micros))
-                        .bind(gap.reason.as_str())
-                        .execute(db)
-                        .await
-                        .map(|_| ())
-                        .map_err(failed("begin a gap"))
+                    insert(db, gap).await
                 })
             })
             .await
@@ -104,6 +94,41 @@ impl Store {
     pub async fn close_gap(&self, stream: StreamId, end: WallTime) -> Result<()> {
         self.writer
             .write("end a gap", move |db| Box::pin(async move { self::end(db, stream, end).await }))
+            .await
+    }
+
+    /// Where a gap lasts whose reason is one of `from`, has it end at `at` and one for `reason`
+    /// begin there; a gap that begins later than `at` gets the new reason as a whole.
+    ///
+    /// One step, so that footage that begins meanwhile finds either gap and ends it. Says which
+    /// reason the gap that lasts has afterwards; `None` when none lasts.
+    pub async fn turn_gap(
+        &self,
+        stream: StreamId,
+        at: WallTime,
+        reason: GapReason,
+        from: fn(GapReason) -> bool,
+    ) -> Result<Option<GapReason>> {
+        self.writer
+            .write("turn a gap", move |db| {
+                Box::pin(async move {
+                    let lasting: Option<Row> = sqlx::query_as(LASTING)
+                        .bind(stream)
+                        .fetch_optional(&mut *db)
+                        .await
+                        .map_err(failed("look for a gap"))?;
+                    let Some(lasting) = lasting.map(Row::into_gap).transpose()? else {
+                        return Ok(None);
+                    };
+                    if lasting.reason == reason || !from(lasting.reason) {
+                        return Ok(Some(lasting.reason));
+                    }
+                    let at = at.max(lasting.start);
+                    self::end(db, stream, at).await?;
+                    insert(db, Gap { stream, start: at, end: None, reason }).await?;
+                    Ok(Some(reason))
+                })
+            })
             .await
     }
 
@@ -137,6 +162,20 @@ impl Store {
             .map_err(failed("list gaps of a range"))?;
         rows.into_iter().map(Row::into_gap).collect()
     }
+}
+
+async fn insert(db: &mut SqliteConnection, gap: Gap) -> Result<()> {
+    let lane = free_lane(db, LANE_END, gap.stream, gap.start).await?;
+    sqlx::query(INSERT)
+        .bind(gap.stream)
+        .bind(lane)
+        .bind(gap.start.as_micros())
+        .bind(gap.end.map(WallTime::as_micros))
+        .bind(gap.reason.as_str())
+        .execute(db)
+        .await
+        .map(|_| ())
+        .map_err(failed("begin a gap"))
 }
 
 /// Ends the gap of a stream that lasts, if there is one.

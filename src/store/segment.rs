@@ -39,6 +39,7 @@ struct Row {
     path: String,
     codecs: String,
     bytes: i64,
+    damaged: i64,
     track_starts: Vec<u8>,
 }
 
@@ -60,6 +61,7 @@ impl Row {
             },
             end: wall(self.end_us),
             bytes: unsigned(self.bytes),
+            damaged: unsigned(self.damaged),
             closed: self.closed,
         })
     }
@@ -71,7 +73,8 @@ macro_rules! select {
         concat!(
             "select segment.id, segment.stream, segment.run, segment.epoch, segment.sequence,
                     segment.start_us, segment.end_us, segment.closed, volume.path as volume,
-                    segment.path, codecs.names as codecs, segment.bytes, segment.track_starts
+                    segment.path, codecs.names as codecs, segment.bytes, segment.damaged,
+                    segment.track_starts
              from segment
              cross join volume on volume.id = segment.volume
              cross join codecs on codecs.id = segment.codecs

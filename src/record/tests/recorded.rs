@@ -174,6 +174,43 @@ async fn a_camera_that_goes_and_returns_leaves_a_gap_with_its_reason() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn units_that_came_damaged_are_counted_on_their_segment() {
+    let site = Site::new().await;
+    let mut running = start(site.recorder());
+    // While there is no segment: of none.
+    site.channel().count_damaged(100);
+    let mut film = Film::begin(&site, 11, EPOCH, LARGE, GapReason::Starting);
+    film.play(2);
+    running.recording().await;
+    site.channel().count_damaged(3);
+    film.play(10);
+    while site.segments().await.len() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    site.channel().count_damaged(4);
+    running.stop(GapReason::VedetteDown).await;
+    let damaged: Vec<_> = site.segments().await.iter().map(|s| s.damaged).collect();
+    assert_eq!(damaged, [3, 4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burst_larger_than_the_ring_between_two_looks_is_recorded_whole() {
+    let site = Site::new().await;
+    let running = start(site.recorder());
+    let mut film = Film::begin(&site, 11, EPOCH, LARGE, GapReason::Starting);
+    // 30 MB within one group of pictures, of which the hub holds 8 MiB.
+    for n in 0..100 {
+        film.push(0, n * 3_600, 0, n == 0, Bytes::new(), "picture ".repeat(37_500));
+        // As fast as a gigabit network brings it.
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    running.stop(GapReason::VedetteDown).await;
+    let files = audit(&site).await;
+    assert_eq!(units(&files, 0), of_track(&film.sent, 0));
+    assert_eq!(site.runs().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_hole_within_the_cameras_run_begins_a_new_one_under_another_id() {
     let site = Site::new().await;
     let mut running = start(site.recorder());
@@ -210,11 +247,76 @@ async fn a_recorder_that_is_replaced_goes_on_under_a_new_run() {
     running.recording().await;
     film.play(1);
     running.stop(GapReason::VedetteDown).await;
-    audit(&site).await;
+    let files = audit(&site).await;
     let runs = site.runs().await;
     assert_eq!(runs.len(), 2);
     assert!(runs.iter().all(|r| r.end.is_some()));
-    assert!(runs[0].end <= Some(runs[1].start));
+    assert_eq!(units(&files, 0), of_track(&film.sent, 0), "each once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_camera_that_is_changed_leaves_nothing_in_the_hub_to_be_recorded_again() {
+    let site = Site::new().await;
+    let mut running = start(site.recorder());
+    let mut film = Film::begin(&site, 11, EPOCH, LARGE, GapReason::Starting);
+    film.play(2);
+    running.recording().await;
+    film.play(1);
+    film.publisher.end(GapReason::Reconfigured);
+    running.stop(GapReason::Reconfigured).await;
+    let mut running = start(site.recorder());
+    // Its first row comes after whatever it found in the hub.
+    running.wait_for(|s| *s == RecorderStatus::Waiting).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let later = EPOCH + WallSpan::from_secs(20);
+    let mut second = Film::begin(&site, 12, later, LARGE, GapReason::Reconfigured);
+    second.play(2);
+    running.recording().await;
+    running.stop(GapReason::VedetteDown).await;
+
+    let files = audit(&site).await;
+    let sent = [of_track(&film.sent, 0), of_track(&second.sent, 0)].concat();
+    assert_eq!(units(&files, 0), sent, "each once");
+    let (runs, gaps) = (site.runs().await, site.gaps().await);
+    let (gap, ends) = (gaps[1], [runs[0].end, Some(runs[1].start)]);
+    assert_eq!((gap.reason, [Some(gap.start), gap.end]), (GapReason::Reconfigured, ends));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_recorder_that_died_has_written_is_completed_and_not_written_again() {
+    let site = Site::new().await;
+    let mut running = start(site.recorder());
+    let mut film = Film::begin(&site, 11, EPOCH, LARGE, GapReason::Starting);
+    film.play(2);
+    running.recording().await;
+    film.play(15);
+    while site.segments().await.len() < 2 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    running.task.abort();
+    assert!(running.task.await.unwrap_err().is_cancelled());
+
+    let mut running = start(site.recorder());
+    film.play(2);
+    running.recording().await;
+    film.play(1);
+    running.stop(GapReason::VedetteDown).await;
+    let files = audit(&site).await;
+    let numbers: Vec<_> = units(&files, 0).iter().map(|u| u.number).collect();
+    assert!(numbers.is_sorted_by(|a, b| a < b), "no unit twice: {numbers:?}");
+    assert!(site.volumes.open_segments().is_empty());
+    let (runs, segments, gaps) = (site.runs().await, site.segments().await, site.gaps().await);
+    assert_eq!(runs.len(), 2);
+    let last = segments.iter().rfind(|s| s.opened.run == runs[0].id).unwrap();
+    assert_eq!(runs[0].end, Some(last.end), "all that was written is in the run");
+    assert!(last.end > last.opened.start);
+    let gap = gaps.iter().find(|g| g.reason == GapReason::Internal);
+    match gap {
+        Some(gap) => {
+            assert_eq!((Some(gap.start), gap.end), (runs[0].end, Some(runs[1].start)));
+        }
+        None => assert_eq!(runs[0].end, Some(runs[1].start)),
+    }
 }
 
 /// Fails or forgets to finish writes on demand.

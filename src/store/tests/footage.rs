@@ -31,7 +31,8 @@ async fn a_segment_comes_back_as_it_was_opened_and_closed() {
     let opened = segment(stream, run, 5, TEN);
     store.open_segment(opened.clone()).await.unwrap();
     let open = store.open_segments().await.unwrap();
-    assert_eq!(open, [Segment { opened: opened.clone(), end: TEN, bytes: 0, closed: false }]);
+    let row = Segment { opened, end: TEN, bytes: 0, damaged: 0, closed: false };
+    assert_eq!(open, [row.clone()]);
 
     let totals = TrackTotals {
         samples: 1_500,
@@ -54,7 +55,8 @@ async fn a_segment_comes_back_as_it_was_opened_and_closed() {
     store.close_segment(close).await.unwrap();
     assert_eq!(store.open_segments().await.unwrap(), []);
     let found = store.segment_at_or_after(stream, after(1)).await.unwrap().unwrap();
-    assert_eq!(found, Segment { opened, end: after(60), bytes: 31_000_000, closed: true });
+    let (end, bytes) = (after(60), 31_000_000);
+    assert_eq!(found, Segment { end, bytes, damaged: 2, closed: true, ..row });
     assert_eq!(store.key_frames(SegmentId(5)).await.unwrap(), keys);
     assert_eq!(store.track_totals(SegmentId(5)).await.unwrap(), [totals, TrackTotals::default()]);
     assert_eq!(store.key_frames(SegmentId(404)).await.unwrap(), []);

@@ -94,6 +94,38 @@ async fn a_gap_that_lasts_keeps_its_first_reason() {
 }
 
 #[tokio::test]
+async fn a_gap_that_lasts_turns_only_from_the_reasons_named_and_leaves_no_second_out() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    let stream = fixture.stream().await;
+    let of_ours = GapReason::is_of_the_recorder;
+    let turn = |at, reason| store.turn_gap(stream, after(at), reason, of_ours);
+    assert_eq!(turn(5, GapReason::Unreachable).await.unwrap(), None, "no gap lasts");
+
+    store.open_gap(gap(stream, 10, GapReason::VedetteDown)).await.unwrap();
+    assert_eq!(turn(15, GapReason::Unreachable).await.unwrap(), Some(GapReason::Unreachable));
+    // The camera's own word stands, and it is no gap's business when footage has begun.
+    assert_eq!(turn(18, GapReason::Refused).await.unwrap(), Some(GapReason::Unreachable));
+    store.close_gap(stream, after(20)).await.unwrap();
+    assert_eq!(turn(22, GapReason::Refused).await.unwrap(), None);
+    let until = |end, gap| Gap { end: Some(after(end)), ..gap };
+    let found = store.gaps_overlapping(stream, after(0)..after(99), 10).await.unwrap();
+    assert_eq!(
+        found,
+        [
+            until(15, gap(stream, 10, GapReason::VedetteDown)),
+            until(20, gap(stream, 15, GapReason::Unreachable)),
+        ]
+    );
+
+    // One that begins later than the failure has been of the camera's making all along.
+    store.open_gap(gap(stream, 30, GapReason::Starting)).await.unwrap();
+    turn(29, GapReason::Unauthorized).await.unwrap();
+    let lasting = store.open_gap_of(stream).await.unwrap();
+    assert_eq!(lasting, Some(gap(stream, 30, GapReason::Unauthorized)));
+}
+
+#[tokio::test]
 async fn a_gap_of_no_length_vanishes() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;
