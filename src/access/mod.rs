@@ -254,6 +254,20 @@ impl Access {
         }
     }
 
+    /// [`Self::digest_checked`] after [`Self::digest_secret_again`]: a failure counts, a success
+    /// does not wipe out what others have failed at the same address meanwhile.
+    pub fn digest_checked_again(
+        &self,
+        secret: DigestSecret,
+        matched: bool,
+        peer: IpAddr,
+    ) -> Result<Principal, Denied> {
+        match &secret.principal {
+            Some(principal) if matched => Ok(principal.clone()),
+            _ => self.digest_checked(secret, matched, peer),
+        }
+    }
+
     /// Says how the comparison went; counts failures.
     pub fn digest_checked(
         &self,

@@ -48,7 +48,8 @@ impl Gate {
             return Err(self.challenge(false));
         }
         let name = &digest.username;
-        let secret = if self.inside().as_ref() == Some(name) {
+        let again = self.inside().as_ref() == Some(name);
+        let secret = if again {
             self.access.digest_secret_again(name).await
         } else {
             self.access.digest_secret(name, self.peer).await
@@ -67,7 +68,11 @@ impl Gate {
             Verdict::Granted => true,
             Verdict::Denied => false,
         };
-        let checked = self.access.digest_checked(secret, matched, self.peer);
+        let checked = if again {
+            self.access.digest_checked_again(secret, matched, self.peer)
+        } else {
+            self.access.digest_checked(secret, matched, self.peer)
+        };
         *self.inside() = checked.is_ok().then_some(digest.username);
         checked.map_err(|denied| self.refuse(&denied))
     }

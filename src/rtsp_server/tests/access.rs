@@ -159,7 +159,8 @@ async fn whoever_is_in_is_not_locked_out_by_an_attacker_at_the_same_address() {
     while attacker.ask(&describe).await.status.as_u16() != 503 {}
 
     ann.play(&base, "npt=1-").await;
-    // That was no help to the attacker's own guesses, nor does it hold after a wrong one.
+    assert_eq!(attacker.ask(&describe).await.status.as_u16(), 503, "not wiped out by ann");
+    // Nor does it hold after a wrong login.
     ann.authorization = None;
     let (_, nonce) = challenged(&mut ann, &url).await;
     ann.authorization = Some(by_md5("sesame", nonce));
