@@ -243,16 +243,34 @@ impl Access {
     ///
     /// Also for a name that nobody has; then nothing fits.
     pub async fn digest_secret(&self, name: &str, peer: IpAddr) -> Result<DigestSecret, Denied> {
+        if self.anonymous().is_none() {
+            self.0.attempts.check(peer)?;
+        }
+        self.digest_secret_again(name).await
+    }
+
+    /// [`Self::digest_secret`] for a connection that `name` has been let in on and that has failed
+    /// no login since: it asks on behalf of whoever is in, so that an attacker who shares its
+    /// address cannot stop what it plays.
+    pub async fn digest_secret_again(&self, name: &str) -> Result<DigestSecret, Denied> {
         match &self.0.accounts {
             Accounts::Open => Ok(DigestSecret::decoy(self.anonymous())),
-            Accounts::Fixed(fixed) => {
-                self.0.attempts.check(peer)?;
-                Ok(fixed.digest_secret(name))
-            }
-            Accounts::Stored(stored) => {
-                self.0.attempts.check(peer)?;
-                stored.digest_secret(name).await
-            }
+            Accounts::Fixed(fixed) => Ok(fixed.digest_secret(name)),
+            Accounts::Stored(stored) => stored.digest_secret(name).await,
+        }
+    }
+
+    /// [`Self::digest_checked`] after [`Self::digest_secret_again`]: a failure counts, a success
+    /// does not wipe out what others have failed at the same address meanwhile.
+    pub fn digest_checked_again(
+        &self,
+        secret: DigestSecret,
+        matched: bool,
+        peer: IpAddr,
+    ) -> Result<Principal, Denied> {
+        match &secret.principal {
+            Some(principal) if matched => Ok(principal.clone()),
+            _ => self.digest_checked(secret, matched, peer),
         }
     }
 

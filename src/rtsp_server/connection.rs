@@ -123,7 +123,7 @@ impl Driver {
         // A peer that vanished in a pause is noticed by nothing else.
         let keepalive = socket2::TcpKeepalive::new().with_time(shared.settings.session_timeout);
         socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
-        let local = socket.local_addr()?.ip();
+        let local = socket.local_addr()?.ip().to_canonical();
         let (reader, writer) = socket.into_split();
         let (queue, writer) = writer::queue(writer, Arc::clone(&shared.counters));
         let writer = shared.tracker.spawn(writer.run());

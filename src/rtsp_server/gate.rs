@@ -2,7 +2,7 @@
 
 use std::{
     net::IpAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -24,11 +24,14 @@ pub(super) struct Gate {
     peer: IpAddr,
     /// Held for the moment of a look-up; requests of a connection are judged one by one anyway.
     nonces: Mutex<NonceBook>,
+    /// Login of whoever was let in last, while no login has failed since. An address that is kept
+    /// waiting for what others do there does not keep those waiting who are in.
+    inside: Mutex<Option<String>>,
 }
 
 impl Gate {
     pub(super) fn new(access: Access, peer: IpAddr) -> Self {
-        Self { access, peer, nonces: Mutex::new(NonceBook::new()) }
+        Self { access, peer, nonces: Mutex::new(NonceBook::new()), inside: Mutex::default() }
     }
 
     /// Who it is.
@@ -44,11 +47,14 @@ impl Gate {
         if digest.realm != access::REALM {
             return Err(self.challenge(false));
         }
-        let secret = self
-            .access
-            .digest_secret(&digest.username, self.peer)
-            .await
-            .map_err(|denied| self.refuse(&denied))?;
+        let name = &digest.username;
+        let again = self.inside().as_ref() == Some(name);
+        let secret = if again {
+            self.access.digest_secret_again(name).await
+        } else {
+            self.access.digest_secret(name, self.peer).await
+        };
+        let secret = secret.map_err(|denied| self.refuse(&denied))?;
         let ha1 = Ha1 { md5: secret.md5_ha1.expose(), sha256: secret.sha256_ha1.expose() };
         let now = Instant::now().into_std();
         let verdict = self.nonces.lock().unwrap_or_else(PoisonError::into_inner).verify(
@@ -62,9 +68,17 @@ impl Gate {
             Verdict::Granted => true,
             Verdict::Denied => false,
         };
-        self.access
-            .digest_checked(secret, matched, self.peer)
-            .map_err(|denied| self.refuse(&denied))
+        let checked = if again {
+            self.access.digest_checked_again(secret, matched, self.peer)
+        } else {
+            self.access.digest_checked(secret, matched, self.peer)
+        };
+        *self.inside() = checked.is_ok().then_some(digest.username);
+        checked.map_err(|denied| self.refuse(&denied))
+    }
+
+    fn inside(&self) -> MutexGuard<'_, Option<String>> {
+        self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether they may.

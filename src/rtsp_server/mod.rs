@@ -173,7 +173,8 @@ impl RtspServer {
 
     fn admit(&self, socket: TcpStream, peer: SocketAddr, token: &CancellationToken) {
         let shared = &self.shared;
-        let ip = peer.ip();
+        // IPv4 that came through an IPv6 listener is IPv4 in every answer.
+        let ip = peer.ip().to_canonical();
         let Some(place) = Place::take(shared, ip) else {
             shared.counters.count_refused();
             debug!(%peer, "connection turned away: too many");

@@ -44,14 +44,14 @@ use crate::{
     proto::{
         access_unit::TrackIndex,
         rtp::PacketBatch,
-        rtsp::server::{Refusal, SessionId, Started, Wish},
-        time::WallSpan,
+        rtsp::server::{Refusal, SessionId, Spot, Started, Wish},
+        time::{WallSpan, WallTime},
     },
 };
 
-use timeline::{Anchor, decoded_at, playing};
-use track::TrackOut;
+use timeline::{Anchor, decoded_at, late, playing};
 pub(super) use track::{Identity, Sink};
+use track::{Left, TrackOut};
 
 pub(super) mod limits {
     use std::time::Duration;
@@ -79,6 +79,8 @@ pub(super) mod limits {
     pub(super) const UDP_REST: Duration = Duration::from_millis(1);
     /// Failed reads in a row, a second apart, before a session is given up.
     pub(super) const FAILURES: u32 = 5;
+    /// Silence where recorded footage is missing, at most: players take a longer one for the end.
+    pub(super) const SILENCE: Duration = Duration::from_secs(1);
     /// How old a live unit is taken to be, at most, when RTP time is anchored at it.
     pub(super) const LIVE_AGE: Duration = Duration::from_secs(30);
 }
@@ -187,8 +189,14 @@ pub(super) struct Delivery {
     anchor: Option<Anchor>,
     state: State,
     outgoing: Option<Outgoing>,
-    /// Session time 0.
+    /// Where each track that was torn down has come to, should it be set up again.
+    left: BTreeMap<TrackIndex, Left>,
+    /// Session time 0; moves on by what the player slept.
     began: Instant,
+    /// How long that was, in all.
+    slept: WallSpan,
+    /// Where the recording that is played was told to end.
+    end: Option<Spot>,
     play: u64,
     /// When the PLAY came whose first packet is still to go.
     asked: Option<Instant>,
@@ -220,7 +228,10 @@ impl Delivery {
             anchor: None,
             state: State::Idle,
             outgoing: None,
+            left: BTreeMap::new(),
             began: Instant::now(),
+            slept: WallSpan::ZERO,
+            end: None,
             play: 0,
             asked: None,
             failures: 0,
@@ -259,7 +270,9 @@ impl Delivery {
             Command::Carry { track, identity, sink } => self.carry(track, identity, sink),
             Command::Mute(track) => {
                 self.flush();
-                self.tracks.remove(&track);
+                if let Some(out) = self.tracks.remove(&track) {
+                    self.left.insert(track, out.leave());
+                }
             }
             Command::Start { wish, tracks, play, answer } => {
                 let outcome = tokio::select! {
@@ -292,7 +305,8 @@ impl Delivery {
                 let Some(described) = self.seed.resource.tracks.get(track.as_usize()) else {
                     return;
                 };
-                TrackOut::new(track, described, identity, sink, max)
+                let left = self.left.remove(&track);
+                TrackOut::new(track, described, identity, left, sink, max)
                     .map(|out| drop(self.tracks.insert(track, out)))
             }
         };
@@ -330,6 +344,25 @@ impl Delivery {
     /// Playing time.
     fn now(&self) -> WallSpan {
         playing(self.began.elapsed())
+    }
+
+    /// The wall time that sender reports tie to playing time: as playing time, it stands still
+    /// while the player sleeps.
+    fn wall(&self) -> WallTime {
+        self.seed.clock.now() - self.slept
+    }
+
+    /// Lets playing time stand still where footage at `decoded` should have been sent so long ago
+    /// that the player cannot have been listening. Live footage waits for nobody.
+    fn forgive(&mut self, decoded: WallSpan) {
+        if self.seed.resource.kind.is_live() {
+            return;
+        }
+        let due = self.anchor.map(|anchor| anchor.due(decoded));
+        if let Some(late) = due.and_then(|due| late(due, self.now())) {
+            self.began += late.to_duration();
+            self.slept += late;
+        }
     }
 
     /// Goes on by one thing: a packet, a wait, a report. Cancel-safe.
@@ -433,12 +466,29 @@ impl Delivery {
                 item.fresh = false;
             }
         }
-        let Some(anchor) = &mut self.anchor else { return Instant::now() };
         if live {
             return Instant::now();
         }
-        anchor.forgive(decoded, now);
-        self.began + anchor.due(decoded).to_duration()
+        self.close_up(decoded, now);
+        self.forgive(decoded);
+        let due = self.anchor.map_or(WallSpan::ZERO, |anchor| anchor.due(decoded));
+        self.began + due.to_duration()
+    }
+
+    /// Where footage is missing in the middle of a run (deleted since the clip was made, damaged)
+    /// npt has a hole: playing time has none.
+    fn close_up(&mut self, decoded: WallSpan, now: WallSpan) {
+        let fresh = self.ahead.front().is_some_and(|item| item.fresh);
+        let Some(before) = self.anchor.filter(|_| fresh) else { return };
+        if before.due(decoded) - now <= WallSpan::from(limits::SILENCE) {
+            return;
+        }
+        let anchor = self.anchor_at(decoded, now);
+        let jump = before.due(decoded) - anchor.due(decoded);
+        for out in self.tracks.values_mut() {
+            out.line.skip(jump);
+        }
+        self.anchor = Some(anchor);
     }
 
     /// Ties footage at `decoded` to now, or for live to when it was captured; never so early that
@@ -470,7 +520,11 @@ impl Delivery {
         };
         let Some(item) = self.ahead.pop_front() else { return Ok(()) };
         self.notice(&item)?;
-        let (now, wall) = (self.now(), self.seed.clock.now());
+        if let Some(out) = self.tracks.get(&index) {
+            // The wait for room may have been long.
+            self.forgive(decoded_at(&item.unit, item.at, out.described.timescale));
+        }
+        let (now, wall) = (self.now(), self.wall());
         let due = self.anchor.map_or(now, |anchor| anchor.due(item.at));
         let Some(out) = self.tracks.get_mut(&index) else { return Ok(()) };
         let timestamp = out.line.stamp(item.run.id, &item.unit, item.at, due);
@@ -514,10 +568,12 @@ impl Delivery {
             }
             self.run = Some(Arc::clone(&item.run));
         }
-        if item.fresh {
-            for out in self.tracks.values_mut() {
-                out.line.interrupt();
-            }
+        // Each track has a first unit of its own behind a gap. The others' lines go on: among
+        // B-frames a line can only be taken up again at a unit presented after all before it.
+        if item.fresh
+            && let Some(out) = self.tracks.get_mut(&item.unit.track)
+        {
+            out.line.interrupt();
         }
         Ok(())
     }
@@ -551,7 +607,7 @@ impl Delivery {
     }
 
     fn report_due(&mut self) {
-        let (at, now, wall) = (Instant::now(), self.now(), self.seed.clock.now());
+        let (at, now, wall) = (Instant::now(), self.now(), self.wall());
         for out in self.tracks.values_mut().filter(|t| t.report_at.is_some_and(|due| due <= at)) {
             let packet = out.report(wall, now, false);
             self.seed.counters.count_bytes(send_report(&out.sink, packet));
@@ -560,7 +616,7 @@ impl Delivery {
     }
 
     fn say_goodbye(&mut self) {
-        let (now, wall) = (self.now(), self.seed.clock.now());
+        let (now, wall) = (self.now(), self.wall());
         for out in self.tracks.values_mut().filter(|t| t.plays) {
             let packet = out.report(wall, now, true);
             self.seed.counters.count_bytes(send_report(&out.sink, packet));

@@ -35,6 +35,7 @@ impl Delivery {
         self.ahead.retain(|item| tracks.contains(&item.unit.track));
 
         let live = self.seed.resource.kind.is_live();
+        let resumes = self.feed.is_some();
         if live {
             // Asked again while it plays: it goes on, unless a track joins, which begins best at a
             // key frame.
@@ -47,10 +48,12 @@ impl Delivery {
             self.find(&wish).await?;
         }
         let found = self.look_ahead().await?;
-        if !found && !live {
+        // To go on where nothing is left is no error: it ends as it would have without the pause,
+        // by BYE. (Players give up on a 457.)
+        if !found && !live && (wish.start.is_some() || !resumes) {
             return Err(Refusal::NothingToPlay);
         }
-        let started = self.tell(&wish, found && goes_on && wish.start.is_none());
+        let started = self.tell(found && goes_on && wish.start.is_none());
         self.state = State::Held;
         Ok(started)
     }
@@ -68,10 +71,15 @@ impl Delivery {
         let feed = self.feed.get_or_insert_with(|| kind.feed(&self.seed.counters));
         if !resumes {
             self.ahead.clear();
+            self.end = None;
             let start = target(wish.start.unwrap_or(Spot::Npt(WallSpan::ZERO)));
             match feed.seek(start).await {
                 Ok(true) => {}
-                Ok(false) => return Err(Refusal::NothingToPlay),
+                Ok(false) => {
+                    // Nowhere to go on from either.
+                    self.feed = None;
+                    return Err(Refusal::NothingToPlay);
+                }
                 Err(error) => {
                     warn!(session = %self.seed.session, %error, "seek");
                     return Err(Refusal::Internal);
@@ -80,6 +88,7 @@ impl Delivery {
         }
         if let Some(end) = wish.end {
             feed.set_end(target(end));
+            self.end = Some(end);
         }
         Ok(())
     }
@@ -132,7 +141,7 @@ impl Delivery {
 
     /// Fixes RTP time for what is ahead and says what will be played. With `unbroken` the footage
     /// goes on where it is, and so does RTP time.
-    fn tell(&mut self, wish: &Wish, unbroken: bool) -> Started {
+    fn tell(&mut self, unbroken: bool) -> Started {
         let now = self.now();
         // Units were being sent up to now, so the place in the footage is that of the next.
         let lead = leading_track(&self.seed.resource.tracks);
@@ -151,18 +160,12 @@ impl Delivery {
             self.anchor = decoded.map(|decoded| self.anchor_at(decoded, now));
         }
         let anchor = self.anchor;
-        if anchor.is_some()
-            && let Some(item) = self.ahead.front_mut()
-        {
-            // Whatever broke before it, RTP time is told from here.
-            item.fresh = false;
-        }
         let mut tracks = Vec::new();
         for (index, out) in self.tracks.iter_mut().filter(|(_, t)| t.plays) {
             let unit = self.ahead.iter().find(|item| item.unit.track == *index);
             let at = unit.map(|item| item.at).or(first.map(|(at, _)| at));
             let exact = unit
-                .filter(|_| unbroken)
+                .filter(|item| unbroken && !item.fresh)
                 .and_then(|item| out.line.continued(item.run.id, &item.unit));
             let timestamp = match (exact, at, anchor) {
                 (Some(timestamp), _, _) => timestamp,
@@ -172,20 +175,27 @@ impl Delivery {
             let sequence = out.sender.next_sequence();
             tracks.push(FirstPacket { track: *index, sequence, timestamp });
         }
-        Started { extent: self.extent(wish, first), tracks }
+        if anchor.is_some()
+            && let Some(item) = self.ahead.front_mut()
+        {
+            // Whatever broke before it, RTP time is told from here.
+            item.fresh = false;
+        }
+        Started { extent: self.extent(first), tracks }
     }
 
-    fn extent(&self, wish: &Wish, first: Option<(WallSpan, WallTime)>) -> Extent {
+    fn extent(&self, first: Option<(WallSpan, WallTime)>) -> Extent {
         let kind = &self.seed.resource.kind;
-        let (Some((npt, wall)), Some(full)) = (first, kind.end()) else {
+        let Some(full) = kind.end() else {
             return Extent::Live { now: self.seed.clock.now() };
         };
-        let end = match wish.end {
+        let end = match self.end {
             Some(Spot::Npt(npt)) => kind.both(Target::Npt(npt)),
             Some(Spot::Wall(wall)) => kind.both(Target::Wall(wall)),
             Some(Spot::Now) | None => None,
         };
         let (end_npt, end_wall) = end.unwrap_or(full);
+        let (npt, wall) = first.unwrap_or((end_npt, end_wall));
         // Footage recorded since the clip was described lies beyond its end as described.
         Extent::Recorded { npt: (npt, end_npt.max(npt)), wall: (wall, end_wall.max(wall)) }
     }

@@ -14,7 +14,9 @@
 //!   playing time did since the track's last unit, and at least by one tick.
 //! * When a unit is due is reckoned from one anchor, so nothing adds up over hours.
 //! * A player that takes nothing for a while (mpv's pause) does not get the footage it let pass in
-//!   one heap: the anchor moves by the time lost, RTP time does not.
+//!   one heap: playing time stands still for as long ([`late`]), and with it RTP time and what
+//!   sender reports tie to it. ffmpeg reckons a picture's time from the reports, so an hour in them
+//!   that is not in RTP time would be an hour in the picture's.
 
 use std::time::Duration;
 
@@ -26,7 +28,7 @@ use crate::{
     },
 };
 
-/// Later than this the anchor moves.
+/// What is late by more than this was not waited for.
 const LATE: WallSpan = WallSpan::from_secs(2);
 
 /// Ties footage to playing time.
@@ -52,14 +54,12 @@ impl Anchor {
     pub(super) fn release(&mut self, now: WallSpan) {
         self.due = self.due.max(now);
     }
+}
 
-    /// Moves on when `at` is due so long ago that the player cannot have been listening.
-    pub(super) fn forgive(&mut self, at: WallSpan, now: WallSpan) {
-        let late = now - self.due(at);
-        if late > LATE {
-            self.due += late;
-        }
-    }
+/// How long a player has slept when what was `due` is sent `now`: nothing where it is merely late.
+pub(super) fn late(due: WallSpan, now: WallSpan) -> Option<WallSpan> {
+    let late = now - due;
+    (late > LATE).then_some(late)
 }
 
 /// Decoding time of a unit on the footage's line.
@@ -118,6 +118,13 @@ impl RtpLine {
         let timestamp = self.timestamp_at(playing);
         self.stretch = Stretch::Promised { timestamp };
         timestamp
+    }
+
+    /// Footage further on by `jump` is played where what was told of would have been.
+    pub(super) fn skip(&mut self, jump: WallSpan) {
+        if let Stretch::Told { at, .. } = &mut self.stretch {
+            *at += jump;
+        }
     }
 
     /// Keeps a promise: the footage that plays first is at `at`.
@@ -288,10 +295,15 @@ mod tests {
 
     #[test]
     fn time_a_player_slept_is_not_caught_up_but_a_hiccup_is() {
-        let mut anchor = Anchor::new(WallSpan::ZERO, WallSpan::ZERO);
-        anchor.forgive(SECOND, SECOND + SECOND);
-        assert_eq!(anchor.due(SECOND), SECOND);
-        anchor.forgive(SECOND, WallSpan::from_secs(26));
-        assert_eq!(anchor.due(SECOND), WallSpan::from_secs(26));
+        assert_eq!(late(SECOND, SECOND + SECOND), None);
+        assert_eq!(late(SECOND, WallSpan::from_secs(26)), Some(WallSpan::from_secs(25)));
+    }
+
+    #[test]
+    fn a_track_told_of_keeps_its_promise_over_footage_that_is_gone() {
+        let mut line = line();
+        let told = line.begin(SECOND, SECOND);
+        line.skip(WallSpan::from_secs(60));
+        assert_eq!(line.stamp(RUN, &unit(7), WallSpan::from_secs(61), SECOND), told);
     }
 }

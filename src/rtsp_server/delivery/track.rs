@@ -67,31 +67,46 @@ impl Identity {
     }
 }
 
+/// Where a track had come to when it was torn down.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Left {
+    next_sequence: u16,
+    line: RtpLine,
+}
+
 impl TrackOut {
+    /// `left`: of the same track earlier in the session, whose numbers it goes on with.
     pub(super) fn new(
         index: TrackIndex,
         described: &Track,
         identity: Identity,
+        left: Option<Left>,
         sink: Sink,
         max_packet: usize,
     ) -> Result<Self, PacketizeError> {
         let settings = Settings {
             ssrc: identity.ssrc,
-            first_sequence: identity.first_sequence,
+            first_sequence: left.map_or(identity.first_sequence, |left| left.next_sequence),
             first_timestamp: identity.first_timestamp,
             payload_type: sdp::payload_type(index, &described.parameters),
             channel: sink.channel(),
             max_packet,
         };
+        let fresh = || RtpLine::new(described.timescale, identity.first_timestamp);
         Ok(Self {
             described: described.clone(),
             current: described.parameters.clone(),
             sender: Sender::new(settings, described)?,
             sink,
-            line: RtpLine::new(described.timescale, identity.first_timestamp),
+            line: left.map_or_else(fresh, |left| left.line),
             plays: false,
             report_at: None,
         })
+    }
+
+    /// It is torn down.
+    pub(super) fn leave(self) -> Left {
+        Left { next_sequence: self.sender.next_sequence(), line: self.line }
     }
 
     /// Sends to another place from now on: same identity, sequence and time.

@@ -143,6 +143,32 @@ async fn a_wrong_password_is_challenged_again_and_in_the_end_kept_waiting() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_is_in_is_not_locked_out_by_an_attacker_at_the_same_address() {
+    let bench = guarded().await;
+    let url = bench.url("/door/recording");
+    let mut ann = bench.client().await;
+    let (_, nonce) = challenged(&mut ann, &url).await;
+    ann.authorization = Some(by_md5("open sesame", nonce));
+    let base = ann.set_up(&url).await;
+    ann.play(&base, "npt=0-").await;
+
+    let describe = format!("DESCRIBE {url}");
+    let mut attacker = bench.client().await;
+    let (_, nonce) = challenged(&mut attacker, &url).await;
+    attacker.authorization = Some(by_md5("sesame", nonce));
+    while attacker.ask(&describe).await.status.as_u16() != 503 {}
+
+    ann.play(&base, "npt=1-").await;
+    assert_eq!(attacker.ask(&describe).await.status.as_u16(), 503, "not wiped out by ann");
+    // Nor does it hold after a wrong login.
+    ann.authorization = None;
+    let (_, nonce) = challenged(&mut ann, &url).await;
+    ann.authorization = Some(by_md5("sesame", nonce));
+    while ann.ask(&describe).await.status.as_u16() != 503 {}
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn whether_a_camera_exists_is_not_told_to_strangers() {
     let bench = guarded().await;
     let mut client = bench.client().await;

@@ -234,6 +234,17 @@ impl Bench {
         stop
     }
 
+    /// Lets the wall clock run with (paused) time.
+    fn run_clock(&self) {
+        let (clock, began, stop) = (self.clock.clone(), Instant::now(), self.token.clone());
+        self.tracker.spawn(async move {
+            while !stop.is_cancelled() {
+                clock.set(TEN + WallSpan::from(began.elapsed()));
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        });
+    }
+
     async fn stop(self) {
         self.token.cancel();
         tokio::time::timeout(Duration::from_secs(3), self.server).await.unwrap().unwrap();

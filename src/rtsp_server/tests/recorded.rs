@@ -1,5 +1,7 @@
 //! Recordings: pace, seek, pause, end.
 
+use std::collections::BTreeMap;
+
 use super::{
     client::{Frame, number},
     *,
@@ -206,8 +208,13 @@ async fn one_track_comes_and_goes_while_the_other_plays() {
     let base = vlc.set_up(&bench.url("/door/recording")).await;
     vlc.play(&base, "npt=0-").await;
     vlc.pictures(5).await;
+    let mut last = vlc.rtp(2).await.1.header;
     assert_eq!(vlc.ask(&format!("TEARDOWN {base}trackID=1")).await.status.as_u16(), 200);
-    vlc.inbox.clear();
+    while !vlc.inbox.is_empty() {
+        if let Frame::Rtp { channel: 2, packet, .. } = vlc.frame().await.unwrap() {
+            last = packet.header;
+        }
+    }
     for _ in 0..20 {
         match vlc.frame().await.unwrap() {
             Frame::Rtp { channel, .. } | Frame::Rtcp { channel, .. } => assert!(channel < 2),
@@ -218,6 +225,142 @@ async fn one_track_comes_and_goes_while_the_other_plays() {
     let (_, info) = vlc.play(&base, "").await;
     assert_eq!(info.len(), 2);
     vlc.inbox.clear();
-    vlc.rtp(2).await;
+    let again = vlc.rtp(2).await.1.header;
+    assert_eq!(again.sequence, last.sequence.wrapping_add(1));
+    assert!((1..16_000).contains(&again.timestamp.wrapping_sub(last.timestamp)));
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_a_player_sleeps_is_in_no_report() {
+    let bench = Bench::recorded(twenty_seconds(60_000)).await;
+    bench.run_clock();
+    let mut mpv = bench.client().await;
+    let _ = socket2::SockRef::from(&mpv.socket).set_recv_buffer_size(256 << 10);
+    let base = mpv.set_up(&bench.url("/door/recording")).await;
+    mpv.play(&base, "npt=0-").await;
+    mpv.pictures(1).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    let (mut offsets, mut pictures) = (Vec::new(), 1);
+    while pictures < 500 {
+        match mpv.frame().await.unwrap() {
+            Frame::Rtcp { channel: 1, received, .. } => {
+                let report = received.sender_reports[0];
+                let wall = WallTime::from_ntp(report.ntp) - TEN;
+                let media = MediaTime::from_ticks(i64::from(report.timestamp));
+                offsets.push((wall - media.to_span(Timescale::VIDEO)).as_micros());
+            }
+            Frame::Rtp { channel: 0, packet, .. } if packet.header.marker => pictures += 1,
+            _ => {}
+        }
+    }
+    assert!(offsets.len() >= 3, "{offsets:?}");
+    // RTP time may wrap in between; nothing else may happen to it.
+    let wrap = (1_i64 << 32) * 100 / 9;
+    for offset in &offsets {
+        let moved = (offset - offsets[0]).rem_euclid(wrap);
+        let moved = moved.min(wrap - moved);
+        assert!(moved < 10_000, "{moved} us between reports: {offsets:?}");
+    }
+    bench.stop().await;
+}
+
+/// Picture `n` of a stream with a B-frame between two others: presented 1, 3, 2, 5, 4, …
+fn reordered(run: &Run, number: u64) -> (i64, AccessUnit) {
+    let n = i64::try_from(number).unwrap();
+    let shown = if n == 0 { 1 } else { n + (n % 2) * 2 };
+    let unit = picture(run, number, 300);
+    let wall = run.started + WallSpan::from_micros(shown * PICTURE_US);
+    let cts = i32::try_from((shown - n) * PICTURE).unwrap();
+    (shown, AccessUnit { cts, wall, ..unit })
+}
+
+#[tokio::test(start_paused = true)]
+async fn b_frames_keep_their_times_behind_a_gap() {
+    let runs = [run(1, TEN), run(2, TEN + WallSpan::from_secs(60))].map(|run| {
+        let mut units: Vec<_> = (0..25).map(|n| reordered(&run, n).1).collect();
+        // Sound from the first picture on, so that it begins among the pictures.
+        units.extend((2..50).map(|n| sound(&run, n)));
+        units.sort_by_key(|u| {
+            let reorder = MediaTime::from_ticks(i64::from(u.cts)).to_span(Timescale::VIDEO);
+            (u.wall - reorder, u.track)
+        });
+        (run, units)
+    });
+    let bench = Bench::recorded(Script::new(runs.into(), WallSpan::from_micros(40_000))).await;
+    let mut client = bench.client().await;
+    let base = client.set_up(&bench.url("/door/recording")).await;
+    client.play(&base, "npt=0-").await;
+    let pictures = client.pictures(50).await;
+    for part in pictures.chunks(25) {
+        let first = part[0].1.header.timestamp;
+        for (n, (_, packet)) in (0..).zip(part) {
+            let (shown, _) = reordered(&run(1, TEN), n);
+            let ticks = packet.header.timestamp.wrapping_sub(first);
+            assert_eq!(i64::from(ticks), (shown - 1) * PICTURE, "picture {n}");
+        }
+    }
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn footage_that_is_missing_within_a_run_is_not_waited_for() {
+    let gone = WallSpan::from_secs(5)..WallSpan::from_secs(15);
+    let bench = Bench::recorded(twenty_seconds(300).without(gone)).await;
+    let mut client = bench.client().await;
+    let base = client.set_up(&bench.url("/door/recording")).await;
+    client.play(&base, "npt=0-").await;
+    let mut last: BTreeMap<u8, (Instant, u32, u64)> = BTreeMap::new();
+    let mut skipped = 0;
+    while last.get(&0).is_none_or(|(_, _, number)| *number < 499) {
+        let Some(Frame::Rtp { at, channel, packet }) = client.frame().await else { continue };
+        let now = (at, packet.header.timestamp, number(&packet));
+        if let Some(before) = last.insert(channel, now) {
+            skipped += u32::from(now.2 > before.2 + 1);
+            assert!((at - before.0).as_millis() < 200, "silent before {} of {channel}", now.2);
+            let rate = if channel == 0 { 90_000 } else { 8_000 };
+            let moved = now.1.wrapping_sub(before.1);
+            assert!((1..rate / 5).contains(&moved), "RTP time moved by {moved} of {rate}");
+        }
+    }
+    assert_eq!(skipped, 2);
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_pause_at_the_very_end_is_ended_by_bye_too() {
+    let bench = Bench::recorded(twenty_seconds(300)).await;
+    let mut vlc = bench.client().await;
+    let base = vlc.set_up(&bench.url("/door/recording")).await;
+    vlc.play(&base, "npt=19-").await;
+    vlc.pictures(25).await;
+    // Players show the last second when everything is sent.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    vlc.ask(&format!("PAUSE {base}")).await;
+    let (answer, info) = vlc.play(&base, "").await;
+    assert_eq!(answer.headers.get("Range"), Some("npt=20.000-20.000"));
+    assert_eq!(info.len(), 2);
+    let mut byes = 0;
+    while byes < 2 {
+        if let Frame::Rtcp { received, .. } = vlc.frame().await.unwrap() {
+            byes += received.byes.len();
+        }
+    }
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_closed_range_is_told_again_after_a_pause() {
+    let bench = Bench::recorded(twenty_seconds(300)).await;
+    let mut client = bench.client().await;
+    let base = client.set_up(&bench.url("/door/recording")).await;
+    client.play(&base, "npt=7-9").await;
+    client.pictures(10).await;
+    client.ask(&format!("PAUSE {base}")).await;
+    let (answer, _) = client.play(&base, "").await;
+    let range = answer.headers.get("Range").unwrap();
+    assert!(range.starts_with("npt=7.") && range.ends_with("-9.000"), "{range}");
+    let (answer, _) = client.play(&base, "npt=3-").await;
+    assert_eq!(answer.headers.get("Range"), Some("npt=3.000-20.000"));
     bench.stop().await;
 }

@@ -30,14 +30,32 @@ impl Script {
         for (index, (run, units)) in runs.into_iter().enumerate() {
             let first = units.first().map_or(WallTime::default(), |u| u.wall);
             let last = units.iter().map(|u| u.wall).max().unwrap_or(first);
-            for (place, unit) in units.into_iter().enumerate() {
+            let mut seen = Vec::new();
+            for unit in units {
                 let at = npt + (unit.wall - first);
-                let fresh = index > 0 && place == 0;
+                let fresh = index > 0 && !seen.contains(&unit.track);
+                seen.push(unit.track);
                 items.push(Item { run: Arc::clone(&run), unit: Arc::new(unit), at, fresh });
             }
             npt = npt + (last - first) + tail;
         }
         Self { items: Arc::new(items), length: npt }
+    }
+
+    /// The same without what is presented in `gone`: npt goes on as if it were there.
+    pub(in crate::rtsp_server) fn without(self, gone: std::ops::Range<WallSpan>) -> Self {
+        let (mut items, mut broken) = (Vec::new(), Vec::new());
+        for item in self.items.iter().cloned() {
+            let track = item.unit.track;
+            if gone.contains(&item.at) {
+                broken.push(track);
+                continue;
+            }
+            let fresh = item.fresh || broken.contains(&track);
+            broken.retain(|t| *t != track);
+            items.push(Item { fresh, ..item });
+        }
+        Self { items: Arc::new(items), length: self.length }
     }
 
     pub(in crate::rtsp_server) fn tracks(&self) -> Tracks {
