@@ -32,7 +32,7 @@ async fn a_segment_comes_back_as_it_was_opened_and_closed() {
     store.open_segment(opened.clone()).await.unwrap();
     let open = store.open_segments().await.unwrap();
     let row = Segment { opened, end: TEN, bytes: 0, damaged: 0, closed: false };
-    assert_eq!(open, [row.clone()]);
+    assert_eq!(open, std::slice::from_ref(&row));
 
     let totals = TrackTotals {
         samples: 1_500,
