@@ -13,7 +13,7 @@ use super::*;
 use crate::{
     clock::Clock,
     disk::{Settings as DiskSettings, VolumeSettings, Volumes},
-    hub::{self, ClockSource, Hub, Limits, Publisher, Run},
+    hub::{ClockSource, Hub, Limits, Publisher, Run},
     id::{CameraId, Role, RunId, StreamId},
     model::{self, Camera as CameraRow, CameraStream, RecordMode, RetentionLimits, Transport},
     proto::{
@@ -191,8 +191,6 @@ impl Bench {
             self.clock.clone(),
         );
         self.recorders.spawn(recorder.run(self.stop.clone()));
-        // As if it had recorded before: the hub keeps all that is not on disk, however fast it comes.
-        self.hub.channel(self.stream).mark_readable(hub::Position(0));
         // The first thing it does after it has subscribed.
         while self.store.open_gap_of(self.stream).await.unwrap().is_none() {
             tokio::task::yield_now().await;
