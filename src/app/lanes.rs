@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 const MOST: usize = 4;
 
 /// The least time between two sleeps of a lane.
-const COALESCE: Duration = Duration::from_millis(2);
+const COALESCE: Duration = Duration::from_millis(3);
 
 thread_local! {
     /// When this lane was last about to sleep.
