@@ -6,7 +6,7 @@ SHELL := /bin/sh
 export PATH := $(CURDIR)/.tools/venv/bin:$(PATH)
 CARGO ?= cargo
 
-.PHONY: run test bench fuzz web web-check tools lint unit e2e deploy-check clean
+.PHONY: run test bench fuzz web web-check tools lint unit deploy-check clean
 run:
 	tests/tools/install.sh run
 	$(MAKE) web
@@ -47,11 +47,11 @@ deploy-check:
 unit: web
 	$(CARGO) nextest run --locked --no-fail-fast
 
-bench: web
+bench: tools web
 	$(CARGO) bench --locked --bench record
 
-fuzz:
-	PROPTEST_CASES=10000000 $(CARGO) nextest run --locked --release --test fuzz
+fuzz: tools web
+	PROPTEST_CASES=10000000 $(CARGO) nextest run --locked --release --profile fuzz --test fuzz
 
 clean:
 	$(CARGO) clean
