@@ -17,8 +17,8 @@ use crate::{
     proto::time::{WallSpan, WallTime},
 };
 
-/// Footage no further apart is one run: only more without video is a gap (FORMAT.md).
-const JOINS: WallSpan = WallSpan::from_secs(1);
+/// Footage no further apart is one run: only a second without video is a gap (FORMAT.md).
+const JOINS: WallSpan = WallSpan::from_micros(999_999);
 /// Segments in one command when adopting.
 const AT_ONCE: usize = 64;
 /// Where a run is put while its lane is chosen.

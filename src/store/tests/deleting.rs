@@ -291,12 +291,10 @@ async fn old_gaps_become_one_at_the_beginning_and_those_between_footage_stay() {
     let stream = fixture.stream().await;
     let gap = |from, to, reason| Gap { stream, start: after(from), end: Some(after(to)), reason };
     store.open_gap(gap(0, 10, GapReason::Starting)).await.unwrap();
-    let mut next = 1;
-    for start in (10..70).step_by(20) {
-        record(&fixture, stream, next, next, start, &[10]).await;
+    for (id, start) in (1..).zip((10..70).step_by(20)) {
+        record(&fixture, stream, id, id, start, &[10]).await;
         let reason = GapReason::Unreachable;
         store.open_gap(gap(start + 10, start + 20, reason)).await.unwrap();
-        next += 1;
     }
     assert_eq!(store.prune_gaps(after(45)).await.unwrap(), 0, "footage is older");
     store.delete_segments(&ids(&[1])).await.unwrap();
@@ -324,7 +322,7 @@ enum Step {
     /// Time passes without footage.
     Lose(i64, GapReason),
     /// The clock steps back by at most so much.
-    StepBack(i64),
+    TurnBack(i64),
     Lock(i64, i64),
     Unlock(prop::sample::Index),
     /// Any segments, in any order.
@@ -344,7 +342,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         4 => prop::collection::vec(1_i64..6, 1..6).prop_map(Step::Record),
         2 => (1_i64..9, reason).prop_map(|(length, reason)| Step::Lose(length, reason)),
-        1 => (1_i64..20).prop_map(Step::StepBack),
+        1 => (1_i64..20).prop_map(Step::TurnBack),
         1 => (0_i64..60, 1_i64..9).prop_map(|(from, length)| Step::Lock(from, length)),
         1 => index().prop_map(Step::Unlock),
         4 => prop::collection::vec(index(), 1..6).prop_map(Step::Delete),
@@ -425,7 +423,7 @@ impl Model {
                 let end = Some(after(self.now));
                 store.open_gap(Gap { stream: self.stream, start, end, reason }).await.unwrap();
             }
-            Step::StepBack(by) => {
+            Step::TurnBack(by) => {
                 self.now = (self.now - by).max(0);
                 self.epoch += 1;
             }

@@ -6,7 +6,6 @@ mod deleting;
 mod footage;
 mod history;
 mod importing;
-mod large;
 mod mirror;
 mod opening;
 mod plans;

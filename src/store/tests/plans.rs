@@ -69,19 +69,19 @@ async fn usage_reads_one_row_a_stream() {
 async fn what_retention_asks_walks_an_index_in_the_order_of_deletion() {
     let fixture = Fixture::new().await;
     for (name, sql, searches) in [
-        ("oldest", age::OLDEST, "segment_age (stream=? AND (epoch,start_us)>(?,?))"),
+        ("oldest", age::OLDEST, "segment_age (stream=? AND (epoch,start_us,id)>(?,?,?))"),
         (
             "oldest on a volume",
             age::OLDEST_ON,
-            "segment_volume_age (stream=? AND volume=? AND (epoch,start_us)>(?,?))",
+            "segment_volume_age (stream=? AND volume=? AND (epoch,start_us,id)>(?,?,?))",
         ),
         ("heads of a volume", age::HEADS, "segment_volume_age (stream=? AND volume=?)"),
         ("newest run", age::NEWEST_RUN, "run_epoch (stream=?)"),
         ("newest footage", age::NEWEST_FOOTAGE, "segment USING PRIMARY KEY (stream=?)"),
         ("locked bytes", age::LOCKED_BYTES, "(stream=? AND start_us>? AND start_us<?)"),
-        ("before in its run", delete::BEFORE, "segment_run (run=? AND start_us<?)"),
-        ("behind in its run", delete::BEHIND, "segment_run (run=? AND start_us>?)"),
-        ("segments before a hole", delete::MOVE, "segment_run (run=? AND start_us<?)"),
+        ("before in its run", delete::BEFORE, "segment_run (run=? AND (start_us,id)<(?,?))"),
+        ("behind in its run", delete::BEHIND, "segment_run (run=? AND (start_us,id)>(?,?))"),
+        ("segments before a hole", delete::MOVE, "segment_run (run=? AND (start_us,id)<(?,?))"),
         ("old gaps", prune::OLD_GAPS, "gap_age (stream=? AND start_us<?)"),
         ("first run", prune::FIRST_RUN, "run USING PRIMARY KEY (stream=? AND lane=?)"),
         ("old events", prune::DELETE_EVENTS, "event_at (at_us<?)"),
