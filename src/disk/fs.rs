@@ -26,6 +26,13 @@ pub trait Fs: fmt::Debug + Send + Sync + 'static {
     /// [`io::ErrorKind::AlreadyExists`], or the system's.
     fn create_file(&self, path: &Path) -> io::Result<Arc<dyn FsFile>>;
 
+    /// Opens a file that exists, to be cut and appended to.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn open_file(&self, path: &Path) -> io::Result<Arc<dyn FsFile>>;
+
     /// Makes a folder's entries durable.
     ///
     /// # Errors
@@ -97,6 +104,10 @@ impl Fs for RealFs {
     fn create_file(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
         // Append mode, so that after a cut the next write goes to the new end.
         Ok(Arc::new(File::options().append(true).create_new(true).open(path)?))
+    }
+
+    fn open_file(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        Ok(Arc::new(File::options().append(true).open(path)?))
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
