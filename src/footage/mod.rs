@@ -8,8 +8,6 @@
 mod mend;
 mod read;
 pub mod tables;
-#[cfg(test)]
-mod tests;
 
-pub use mend::{MendError, Mended, mend};
+pub use mend::{MendError, Mended, NOTHING, mend, remake};
 pub use read::{Flaw, Footage, ReadError, look_deep, read};

@@ -36,7 +36,9 @@ pub(super) struct Piece {
     pub(super) epoch: u32,
     pub(super) sequence: u32,
     pub(super) start: WallTime,
+    /// Of an open one: its start.
     pub(super) end: WallTime,
+    pub(super) closed: bool,
     /// Why the run before its run ended, as its file says; `None` when that is not known.
     pub(super) previous_end: Option<GapReason>,
     /// Its file ended with its tail box when it was found.
@@ -62,8 +64,8 @@ pub(super) struct About<'a> {
 /// What lies after the last footage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum After {
-    /// A gap that lasts; its reason where the files do not tell another.
-    Lasts,
+    /// A gap that lasts. Its reason: what the index says, else this, else what the files tell.
+    Lasts(Option<GapReason>),
     /// Something is going on there that is not ours to judge: it is being recorded.
     Live,
     /// Nothing is expected from here on: a gap up to here, if there is time between.
@@ -135,7 +137,8 @@ fn islands(pieces: &mut Vec<Piece>, stream: StreamId, line: &mut Line) -> Vec<Is
         };
         if let (Some(island), Some(Ok(()))) = (before, joins) {
             // As the recorder has it: a segment ends where the next one begins.
-            if piece.start > island.last.start && island.last.end != piece.start {
+            let last = &island.last;
+            if last.closed && piece.start > last.start && last.end != piece.start {
                 line.ends.push((island.last.id, piece.start));
             }
             island.row.end = island.row.end.max(Some(piece.end.max(piece.start)));
@@ -180,7 +183,9 @@ fn joins(last: &Piece, next: &Piece) -> Result<(), Cut> {
     if next.sequence != last.sequence + 1 || next.epoch != last.epoch {
         return Err(Cut::Missing);
     }
-    if next.start - last.end > JOIN || next.start < last.start {
+    // Of an open one it is not known yet.
+    let short = last.closed && next.start - last.end > JOIN;
+    if short || next.start < last.start {
         return Err(Cut::Short);
     }
     Ok(())
@@ -235,11 +240,11 @@ fn gaps(islands: &[Island], about: &About<'_>, line: &mut Line) {
             fill(reach, until, reason, about, line);
         }
         After::Hidden(_) => {}
-        After::Lasts => {
+        After::Lasts(otherwise) => {
             let known = about.known.iter().find(|g| g.end.is_none());
             // Ended gaps that lie between the last footage and the one that lasts stay too.
             let start = known.map_or(reach, |g| g.start.max(reach));
-            let reason = known.map_or_else(of_last, |g| g.reason);
+            let reason = known.map(|g| g.reason).or(otherwise).unwrap_or_else(of_last);
             fill(reach, start, reason, about, line);
             line.gaps.push(Gap { stream: about.stream, start, end: None, reason });
         }

@@ -19,6 +19,7 @@ fn piece(run: i64, sequence: u32, start: i64) -> Piece {
         sequence,
         start: at(start),
         end: at(start + 60),
+        closed: true,
         previous_end: Some(GapReason::Disconnected),
         whole: true,
     }
@@ -29,7 +30,7 @@ fn about(known: &[Gap]) -> About<'_> {
     About {
         stream: STREAM,
         created: at(0),
-        after: After::Lasts,
+        after: After::Lasts(None),
         known,
         away: false,
         unreadable: &NONE,

@@ -36,7 +36,7 @@ use std::time::Duration;
 
 pub use counters::RecorderCounters;
 pub use recorder::Recorder;
-pub use recovery::{Recovered, recover};
+pub use recovery::{ASIDE, Recovered, recover, recover_volume};
 
 use crate::{
     id::{CameraId, Role, SegmentId, Slug, StreamId},

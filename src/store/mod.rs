@@ -33,6 +33,7 @@ mod lock;
 mod meta;
 mod packed;
 mod prune;
+mod rewrite;
 mod run;
 mod segment;
 mod state;
@@ -62,6 +63,7 @@ use self::{error::failed, writer::Writer};
 pub use self::{
     error::{Result, StoreError, Trouble, Unusable},
     lock::MOST_LOCKS,
+    rewrite::Rewrite,
     segment::MAX_SEGMENT,
     state::Restored,
 };
