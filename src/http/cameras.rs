@@ -189,48 +189,6 @@ async fn delete(
             worker.control.apply(camera).await;
             return Err(e.into());
         }
-        tracing::info!(camera.slug = %slug, by = %caller.principal.name, "camera changed");
-        worker.control.apply(new.clone()).await;
-        Ok(new)
-    })
-    .await?;
-    Ok(view(&api, &headers, &camera))
-}
-
-/// Deletes a camera. Its footage is kept for a camera of the same slug, unless told otherwise.
-#[utoipa::path(delete, path = "/cameras/{slug}", tag = "cameras", operation_id = "delete_camera",
-    params(("slug" = String, Path),
-        ("footage" = Option<String>, Query, description = "`keep` (unless told) or `delete`")),
-    responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json")))]
-async fn delete(
-    State(api): State<Api>,
-    caller: Caller,
-    CameraSlug(slug): CameraSlug,
-    mut params: Params,
-) -> Result<StatusCode> {
-    caller.may(Action::ManageCameras, Some(&slug))?;
-    let keep = match params.text("footage").as_deref() {
-        None | Some("keep") => true,
-        Some("delete") => false,
-        Some(_) => {
-            params.mistake("footage", "must be keep or delete");
-            true
-        }
-    };
-    params.finish()?;
-    let worker = api.clone();
-    api.carry_out(async move {
-        let _one_at_a_time = worker.changes.lock().await;
-        let camera = worker.camera(&slug).await?;
-        // Stopped first: its last segment must be complete before its rows go.
-        worker.control.remove(camera.clone()).await;
-        let files = match worker.store.delete_camera(camera.id, keep).await {
-            Ok(files) => files,
-            Err(e) => {
-                worker.control.apply(camera).await;
-                return Err(e.into());
-            }
-        };
         tracing::info!(camera.slug = %slug, by = %caller.principal.name, keep, "camera deleted");
         // A month of footage is tens of thousands of files: not while a client waits. What the stop
         // cuts short is worked off after the next start.
