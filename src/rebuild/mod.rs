@@ -38,8 +38,8 @@ use std::{io, path::PathBuf, sync::Arc};
 pub use check::{Checked, Finding, Kind, check};
 pub use mirror::Mirror;
 pub use progress::Progress;
-pub use reindex::{Reindexed, rebuild};
-pub use walk::Place;
+pub use reindex::{Reindexed, rebuild, restore};
+pub use walk::{Place, has_footage};
 
 use crate::{clock::Clock, disk::Fs, store::StoreError};
 

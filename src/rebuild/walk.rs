@@ -83,6 +83,13 @@ pub(super) fn folders(fs: &dyn Fs, places: &[Place]) -> io::Result<Folders> {
     Ok(found)
 }
 
+/// Whether any of them has a camera's folder. One that cannot be listed has none.
+#[must_use]
+pub fn has_footage(fs: &dyn Fs, places: &[Place]) -> bool {
+    let of = |place: &Place| folders(fs, std::slice::from_ref(place)).ok();
+    places.iter().filter_map(of).any(|found| !found.of.is_empty())
+}
+
 /// The files of one camera's stream on the places that have it, in the order of time.
 pub(super) fn files(
     fs: &dyn Fs,
@@ -109,6 +116,10 @@ pub(super) fn files(
                 }
                 for file in list(fs, &place.root.join(&hour_path))? {
                     let path = format!("{hour_path}/{}", file.0);
+                    // Kept aside by recovery, which has said so.
+                    if file.0.ends_with(".mp4.damaged") {
+                        continue;
+                    }
                     match start(&day.0, &hour.0, &file.0).filter(|_| !file.1) {
                         Some(start) => found.push(Found { path, place: index, start }),
                         None => foreign.push(place.root.join(&path)),
@@ -132,13 +143,6 @@ fn list(fs: &dyn Fs, path: &Path) -> io::Result<Vec<(String, bool)>> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
         Err(e) => Err(e),
     }
-}
-
-/// When the segment at `path` begins, as its name says it; `None` when it has not such a name.
-pub(super) fn start_of(path: &str) -> Option<WallTime> {
-    let mut parts = path.rsplit('/');
-    let (file, hour, day) = (parts.next()?, parts.next()?, parts.next()?);
-    start(day, hour, file)
 }
 
 fn start(day: &str, hour: &str, file: &str) -> Option<WallTime> {
@@ -186,6 +190,12 @@ fn digits(text: &str) -> bool {
 mod tests {
     use super::*;
     use crate::disk::RealFs;
+
+    fn start_of(path: &str) -> Option<WallTime> {
+        let mut parts = path.rsplit('/');
+        let (file, hour, day) = (parts.next()?, parts.next()?, parts.next()?);
+        start(day, hour, file)
+    }
 
     #[test]
     fn a_segments_name_says_when_it_begins() {
