@@ -169,7 +169,7 @@ async fn what_is_on_a_volume_that_is_away_is_not_taken_for_deleted() {
     let files = made(&house, 1, 0, 4, 60);
     let away = house.folder.path().join("away");
     for (n, file) in files.iter().enumerate() {
-        file.put(if n == 2 { &away } else { &house.root() }.as_path());
+        file.put(&if n == 2 { away.clone() } else { house.root() });
     }
     let store = house.another("second.db").await;
     let (progress, stop) = (Progress::default(), CancellationToken::new());

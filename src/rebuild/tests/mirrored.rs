@@ -97,21 +97,21 @@ proptest! {
         deaths in prop::collection::vec(any::<prop::sample::Index>(), 1..4),
     ) {
         let dir = tempfile::tempdir().unwrap();
-        let (old, new) = (super::super::tests::mirrored::state(3, &old), state(4, &new));
-        super::super::state::write(&RealFs, dir.path(), &old).unwrap();
+        let (old, new) = (state(3, &old), state(4, &new));
+        state::write(&RealFs, dir.path(), &old).unwrap();
         // Dies again and again, and finds what the last death left.
         for death in deaths {
             let steps = death.index(new.to_json().len() + 6);
             let written =
-                super::super::state::write(&Mortal(Arc::new(Mutex::new(steps))), dir.path(), &new);
-            let there = super::super::state::read(&RealFs, dir.path()).unwrap().unwrap();
+                state::write(&Mortal(Arc::new(Mutex::new(steps))), dir.path(), &new);
+            let there = state::read(&RealFs, dir.path()).unwrap().unwrap();
             prop_assert!(there == old || there == new);
             if written.is_ok() {
                 prop_assert_eq!(&there, &new);
             }
         }
-        super::super::state::write(&RealFs, dir.path(), &new).unwrap();
-        prop_assert_eq!(super::super::state::read(&RealFs, dir.path()).unwrap().unwrap(), new);
+        state::write(&RealFs, dir.path(), &new).unwrap();
+        prop_assert_eq!(state::read(&RealFs, dir.path()).unwrap().unwrap(), new);
     }
 }
 
@@ -119,15 +119,15 @@ proptest! {
 fn only_its_owner_reads_it_and_what_another_index_wrote_is_kept_aside() {
     use std::os::unix::fs::PermissionsExt;
     let dir = tempfile::tempdir().unwrap();
-    let write = |state: &State| super::super::state::write(&RealFs, dir.path(), state).unwrap();
-    let file = dir.path().join(super::super::state::FILE);
+    let write = |state: &State| state::write(&RealFs, dir.path(), state).unwrap();
+    let file = dir.path().join(state::FILE);
     write(&state(9, &["of another index".to_owned()]));
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     write(&state(2, &["ours".to_owned()]));
     let kept = std::fs::read(file.with_file_name("state-9.json")).unwrap();
     assert_eq!(State::from_json(&kept).unwrap().generation, 9);
     std::fs::write(&file, "{\"version\": 1, \"gener").unwrap();
-    assert!(super::super::state::read(&RealFs, dir.path()).is_err());
+    assert!(state::read(&RealFs, dir.path()).is_err());
     write(&state(3, &[]));
     assert!(file.with_file_name("state-unreadable.json").exists());
 }
@@ -145,13 +145,13 @@ fn of_several_copies_the_newest_that_opens_with_our_key_counts() {
         places.iter().zip([(4, "ours"), (5, "ours"), (99, "theirs")])
     {
         let state = state(generation, &[name.to_owned()]);
-        super::super::state::write(&RealFs, &place.root, &state).unwrap();
+        state::write(&RealFs, &place.root, &state).unwrap();
     }
     let ours = |s: &State| s.cameras[0].name == "ours";
-    let (newest, wrong) = super::super::state::newest(&RealFs, &places, ours);
+    let (newest, wrong) = state::newest(&RealFs, &places, ours);
     assert_eq!((newest.unwrap().generation, wrong.len()), (5, 0));
-    std::fs::write(places[1].root.join(super::super::state::FILE), "{").unwrap();
-    let (newest, wrong) = super::super::state::newest(&RealFs, &places, ours);
+    std::fs::write(places[1].root.join(state::FILE), "{").unwrap();
+    let (newest, wrong) = state::newest(&RealFs, &places, ours);
     assert_eq!((newest.unwrap().generation, wrong.len()), (4, 1));
 }
 
@@ -167,7 +167,7 @@ async fn each_change_reaches_every_volume_also_one_that_comes_back() {
     let running = mirror.run(stop.clone());
     let says = |root: PathBuf, slug: &'static str| async move {
         loop {
-            let state = super::super::state::read(&RealFs, &root).unwrap();
+            let state = state::read(&RealFs, &root).unwrap();
             if state.is_some_and(|s| s.cameras.iter().any(|c| c.slug.as_str() == slug)) {
                 return;
             }
