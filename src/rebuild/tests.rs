@@ -32,7 +32,7 @@ use crate::{
         reason::GapReason,
         time::{MediaTime, Timescale, WallSpan, WallTime},
     },
-    record::{Recorder, RecorderStatus, Settings, Target},
+    record::{Recorder, Settings, Target},
     seal::Sealer,
     store::Store,
     task::Stop,
@@ -137,22 +137,27 @@ impl House {
             store.clone(),
             self.clock.clone(),
         );
-        let mut status = recorder.status();
         let stop = Stop::child_of(&CancellationToken::new());
         let recording = recorder.run(stop.clone());
+        let run = |at: i64, done: fn(&RunRow) -> bool| async move {
+            let id = RunId(1_000 + at);
+            let there = |r: &RunRow| r.id == id && done(r);
+            while !store.runs(self.stream()).await.unwrap().iter().any(there) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
         let playing = async {
-            for (at, groups, previous_end) in films {
+            for (n, (at, groups, previous_end)) in (1..).zip(films) {
                 let mut film = Film::begin(&hub, self, *at, *previous_end);
                 film.play(2);
-                let begun = |s: &RecorderStatus| matches!(s, RecorderStatus::Recording { .. });
-                status.wait_for(begun).await.unwrap();
+                run(*at, |_| true).await;
                 film.play(*groups - 2);
-                if films.last().is_some_and(|f| f.0 == *at) {
+                if n == films.len() {
                     stop.stop(last);
                     break;
                 }
                 film.publisher.end(GapReason::Disconnected);
-                status.wait_for(|s| *s == RecorderStatus::Waiting).await.unwrap();
+                run(*at, |r| r.end.is_some()).await;
             }
         };
         tokio::join!(recording, playing);
@@ -314,7 +319,7 @@ struct Made {
 
 impl Made {
     fn id(&self) -> i64 {
-        self.stream * 1_000_000 + self.run * 10_000 + i64::from(self.sequence)
+        (self.stream & 0xffff) * 100_000_000 + self.run * 10_000 + i64::from(self.sequence)
     }
 
     fn path(&self) -> String {
