@@ -12,7 +12,11 @@ use anyhow::Context;
 use clap::{Parser, Subcommand, ValueEnum};
 use tokio_util::sync::CancellationToken;
 use vedette::{
-    app::{self, App, demo, health, shutdown, telemetry},
+    app::{
+        self, App, demo, health,
+        index::{self, CheckOptions},
+        shutdown, telemetry,
+    },
     clock::Clock,
     config::{Config, Mistakes},
     ingest::{self, ProbeReport, PullTarget},
@@ -40,7 +44,7 @@ Exit codes:
   0  fine
   1  failed while running
   2  wrong usage or settings
-  3  what was asked about is not well (healthcheck, probe)
+  3  what was asked about is not well (healthcheck, probe; check: findings that are not mended)
 
 Settings come from a TOML file and, over it, from the environment: VEDETTE_HTTP__LISTEN=127.0.0.1:8080.
 VEDETTE_ADMIN_PASSWORD is the administrator's password at the first start.";
@@ -101,6 +105,43 @@ enum Command {
         /// How long to watch.
         #[arg(long, default_value = "8")]
         seconds: u64,
+    },
+    /// Make the whole index again from the files of footage, in the place of the old one.
+    ///
+    /// Vedette must not be running. The old index is kept under another name. What was interrupted
+    /// goes on when it is asked again.
+    Reindex {
+        /// TOML file.
+        #[arg(long, env = "VEDETTE_CONFIG")]
+        config: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Compare the index with the files of footage.
+    ///
+    /// Without --repair nothing is changed, and Vedette may be running.
+    Check {
+        /// Mend what is found; Vedette must not be running.
+        #[arg(long)]
+        repair: bool,
+        /// Read every box of every file.
+        #[arg(long)]
+        deep: bool,
+        /// TOML file.
+        #[arg(long, env = "VEDETTE_CONFIG")]
+        config: Option<PathBuf>,
+        /// Print JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Copy the index, also while Vedette is running.
+    Backup {
+        /// Where to; a file that is there is replaced when the copy is whole.
+        file: PathBuf,
+        /// TOML file.
+        #[arg(long, env = "VEDETTE_CONFIG")]
+        config: Option<PathBuf>,
     },
     /// Ask a running recorder whether it is ready.
     Healthcheck {
@@ -176,6 +217,11 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Probe { url, json, transport, seconds } => {
             probe(&url, json, transport.into(), Duration::from_secs(seconds)).await
         }
+        Command::Reindex { config, json } => reindex(config, json).await,
+        Command::Check { repair, deep, config, json } => {
+            check(config, CheckOptions { repair, deep }, json).await
+        }
+        Command::Backup { file, config } => backup(&file, config).await,
         Command::Healthcheck { url, alive, config } => healthcheck(url, alive, config).await,
     }
 }
@@ -269,6 +315,66 @@ async fn probe(
         }
     }
     Ok(if report.problems.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(UNWELL) })
+}
+
+async fn reindex(file: Option<PathBuf>, json: bool) -> anyhow::Result<ExitCode> {
+    let config = load(file)?;
+    telemetry::init(&config.log)?;
+    let outcome = index::reindex(&config, stop_on_signal()?).await?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&outcome)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    let done = &outcome.done;
+    println!("{} files, {} segments, {} streams", done.files, done.segments, done.streams);
+    if done.mended + done.empty > 0 {
+        println!("{} torn files made whole, {} without footage", done.mended, done.empty);
+    }
+    let lists = [
+        ("of a later version, left alone", &done.newer),
+        ("cannot be read, left alone", &done.unreadable),
+        ("not Vedette's, left alone", &done.foreign),
+    ];
+    for (what, files) in lists {
+        files.iter().for_each(|f| println!("{what}: {}", f.display()));
+    }
+    done.away.iter().for_each(|v| println!("volume not there: {v}"));
+    if let Some(kept) = &outcome.kept {
+        println!("the old index is kept: {}", kept.display());
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn check(
+    file: Option<PathBuf>,
+    options: CheckOptions,
+    json: bool,
+) -> anyhow::Result<ExitCode> {
+    let config = load(file)?;
+    telemetry::init(&config.log)?;
+    let checked = index::check(&config, options, stop_on_signal()?).await?;
+    if json {
+        println!("{}", serde_json::to_string_pretty(&checked)?);
+    } else {
+        for found in &checked.findings {
+            let mended = if found.mended { " (mended)" } else { "" };
+            let (kind, path) = (found.kind.as_str(), found.path.display());
+            println!("{kind}{mended}: {} {path}: {}", found.stream, found.detail);
+        }
+        if checked.truncated {
+            println!("and more");
+        }
+        println!("{} files, {} rows, {} things wrong", checked.files, checked.rows, checked.wrong);
+    }
+    Ok(if checked.wrong == 0 { ExitCode::SUCCESS } else { ExitCode::from(UNWELL) })
+}
+
+async fn backup(to: &std::path::Path, file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
+    let config = load(file)?;
+    telemetry::init(&config.log)?;
+    let bytes = index::backup(&config, to).await?;
+    println!("{}: {bytes} bytes", to.display());
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn healthcheck(

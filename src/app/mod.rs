@@ -17,6 +17,7 @@ mod coverage;
 pub mod demo;
 mod directory;
 pub mod health;
+pub mod index;
 mod lanes;
 mod limits;
 mod recording;
@@ -41,9 +42,9 @@ use crate::{
     metrics::Metrics,
     model::Secret,
     playback::Archive,
+    rebuild::Progress,
     record,
     rtsp_server::{self, RtspServer},
-    seal::Sealer,
     store::Store,
 };
 
@@ -68,6 +69,11 @@ pub struct App {
     router: axum::Router,
     tasks: TaskTracker,
     first_password: Option<Secret>,
+    /// How far the index is that had to be made again.
+    rebuild: Arc<Progress>,
+    /// Why it has to be made again.
+    lost: Option<String>,
+    _lock: index::Lock,
 }
 
 impl App {
@@ -82,7 +88,8 @@ impl App {
         }
         limits::raise_open_files();
         let clock = Clock::system();
-        let (store, access) = open_index(&config, &clock).await?;
+        let index::Index { store, sealer, lost, lock } = index::open(&config, &clock).await?;
+        let access = Access::new(store.clone(), sealer, clock.clone(), config.auth.mode);
         let volumes = Volumes::open(volume_settings(&config)).context("open the volumes")?;
         let recovered =
             record::recover(&store, &volumes, &clock).await.context("complete what was open")?;
@@ -165,6 +172,9 @@ impl App {
             router,
             tasks,
             first_password,
+            rebuild: Arc::default(),
+            lost,
+            _lock: lock,
         })
     }
 
@@ -218,6 +228,16 @@ impl App {
             http::serve(self.http, self.router, http_stop).await;
             "HTTP"
         });
+        // Ends before the disk and the index do: in the drain.
+        let behind = CancellationToken::new();
+        let mut keeping = JoinSet::new();
+        keeping.spawn(index::mirror(&self.store, &self.volumes).run(behind.clone()));
+        if let Some(why) = self.lost {
+            let (store, volumes) = (self.store.clone(), Arc::clone(&self.volumes));
+            let (clock, progress) = (self.clock.clone(), Arc::clone(&self.rebuild));
+            let stop = behind.clone();
+            keeping.spawn(index::rebuild_behind(store, volumes, clock, progress, why, stop));
+        }
         let mut failed = self.cameras.start().await.err().map(|e| anyhow::anyhow!(e));
         if failed.is_none() {
             tracing::info!(version = VERSION, "recording and serving");
@@ -240,6 +260,11 @@ impl App {
         .await;
         self.tasks.close();
         whole &= shutdown::stage("changes", deadline, self.tasks.wait()).await;
+        behind.cancel();
+        whole &= shutdown::stage("rebuild and state.json", deadline, async {
+            while keeping.join_next().await.is_some() {}
+        })
+        .await;
         whole &= shutdown::stage("disk", deadline, self.volumes.shut_down()).await;
         whole &= shutdown::stage("index", deadline, self.store.close()).await;
         match failed {
@@ -251,24 +276,6 @@ impl App {
             None => bail!("the drain did not end in time"),
         }
     }
-}
-
-async fn open_index(config: &Config, clock: &Clock) -> anyhow::Result<(Store, Access)> {
-    let key = &config.database.key_file;
-    for file in [key, &config.database.path] {
-        if let Some(folder) = file.parent() {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("make the folder {}", folder.display()))?;
-        }
-    }
-    let sealer = Sealer::open_or_create(key)
-        .with_context(|| format!("read or make the key file {}", key.display()))?;
-    let path = &config.database.path;
-    let store = Store::open(path, clock.clone(), sealer.clone())
-        .await
-        .with_context(|| format!("open the index {}", path.display()))?;
-    let access = Access::new(store.clone(), sealer, clock.clone(), config.auth.mode);
-    Ok((store, access))
 }
 
 fn volume_settings(config: &Config) -> disk::Settings {

@@ -29,7 +29,6 @@ mod rows;
 pub mod segmenter;
 #[cfg(test)]
 mod segmenter_tests;
-mod tables;
 #[cfg(test)]
 mod tests;
 
@@ -37,7 +36,7 @@ use std::time::Duration;
 
 pub use counters::RecorderCounters;
 pub use recorder::Recorder;
-pub use recovery::{Recovered, recover};
+pub use recovery::{ASIDE, Recovered, recover, recover_volume};
 
 use crate::{
     id::{CameraId, Role, SegmentId, Slug, StreamId},

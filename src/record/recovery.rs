@@ -6,33 +6,29 @@
 //! what the file holds. Then runs that still last end with their last footage, and every stream
 //! that has no lasting gap gets one from there on: no second is left unaccounted for.
 //!
-//! A file whose volume is not configured now (an unplugged disk) is left alone with its row open.
+//! A file whose volume is away (an unplugged disk) is left alone with its row open, and completed when
+//! the volume is back; its run ends meanwhile with the footage that is there. A file in which
+//! something is that cannot be read is kept under another name, and its row goes: it must not be
+//! looked at again at every start.
 
 use std::{
-    collections::HashMap,
-    fs::File,
-    io::{self, Write},
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
+    collections::{HashMap, HashSet},
+    io,
+    path::Path,
     time::Duration,
 };
 
-use bytes::BytesMut;
 use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
 
-use super::{rows::chain, tables};
+use super::rows::chain;
 use crate::{
     clock::Clock,
-    disk::{OpenSegment, Volumes},
+    disk::{Fs, OpenSegment, Volumes},
+    footage::{self, MendError, Mended},
     id::{RunId, StreamId},
-    model::{Camera, ClosedSegment, Gap, NewSegment, RecordMode, RunRow, Segment},
-    proto::{
-        access_unit::leading_track,
-        fmp4::{self, Scan, Torn},
-        reason::GapReason,
-        time::WallTime,
-    },
+    model::{Camera, Gap, RecordMode, RunRow, Segment, WholeSegment},
+    proto::{reason::GapReason, time::WallTime},
     store::{Store, StoreError},
 };
 
@@ -40,8 +36,6 @@ use crate::{
 const FINISHED_WITHIN: Duration = Duration::from_secs(5);
 /// Files looked at side by side.
 const AT_ONCE: usize = 8;
-/// Rows a page.
-const PAGE: u32 = 1_000;
 
 /// What recovery did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,17 +46,38 @@ pub struct Recovered {
     pub deleted: u64,
     /// Files of which a torn end was cut off.
     pub torn: u64,
+    /// Files that cannot be read though something is in them: kept under another name
+    /// ([`ASIDE`]), their rows deleted.
+    pub aside: u64,
     /// Gaps begun.
     pub gaps: u64,
-    /// Files that could not be looked at; their rows stay open.
+    /// Files that could not be looked at, on a volume that is away or fails; their rows stay open.
     pub errors: u64,
 }
+
+/// What is added to the name of a file that cannot be read.
+pub const ASIDE: &str = "damaged";
 
 /// What became of one open row.
 enum Outcome {
     Completed { end: WallTime, torn: bool },
     Deleted,
+    Aside,
     Failed,
+}
+
+impl Recovered {
+    fn count(&mut self, outcome: &Outcome) {
+        match outcome {
+            Outcome::Completed { torn, .. } => {
+                self.completed += 1;
+                self.torn += u64::from(*torn);
+            }
+            Outcome::Deleted => self.deleted += 1,
+            Outcome::Aside => self.aside += 1,
+            Outcome::Failed => self.errors += 1,
+        }
+    }
 }
 
 /// Completes what a crash left open. To be called before anything is recorded.
@@ -76,24 +91,11 @@ pub async fn recover(
     clock: &Clock,
 ) -> Result<Recovered, StoreError> {
     let mut recovered = Recovered::default();
-    let mut ends: HashMap<RunId, WallTime> = HashMap::new();
+    let runs = store.open_runs().await?;
+    let lasting: HashSet<RunId> = runs.iter().map(|r| r.id).collect();
     let rows = store.open_segments().await?;
-    let mut outcomes = stream::iter(rows)
-        .map(|row| async move { (row.opened.run, segment(store, volumes, row).await) })
-        .buffer_unordered(AT_ONCE);
-    while let Some((run, outcome)) = outcomes.next().await {
-        match outcome? {
-            Outcome::Completed { end, torn } => {
-                recovered.completed += 1;
-                recovered.torn += u64::from(torn);
-                let latest = ends.entry(run).or_insert(end);
-                *latest = end.max(*latest);
-            }
-            Outcome::Deleted => recovered.deleted += 1,
-            Outcome::Failed => recovered.errors += 1,
-        }
-    }
-    for run in store.open_runs().await? {
+    let ends = complete(store, volumes, rows, &lasting, &mut recovered).await?;
+    for run in runs {
         recovered.gaps +=
             u64::from(end_run(store, &run, ends.get(&run.id).copied(), GapReason::Crash).await?);
     }
@@ -115,6 +117,58 @@ pub async fn recover(
         tracing::info!(?recovered, "completed what was open when the last process ended");
     }
     Ok(recovered)
+}
+
+/// The same for one volume that was away at the start and is back now, while others are recorded on.
+/// What is being written is left alone.
+///
+/// # Errors
+///
+/// The store's.
+pub async fn recover_volume(
+    store: &Store,
+    volumes: &Volumes,
+    volume: &str,
+) -> Result<Recovered, StoreError> {
+    let mut recovered = Recovered::default();
+    let mut rows = store.open_segments().await?;
+    // In this order: who has left the registry has its row completed.
+    let lasting: HashSet<RunId> = store.open_runs().await?.iter().map(|r| r.id).collect();
+    rows.retain(|row| {
+        let writing = volumes.open_segments().get(row.opened.id).is_some();
+        row.opened.volume == volume && !writing && !lasting.contains(&row.opened.run)
+    });
+    complete(store, volumes, rows, &lasting, &mut recovered).await?;
+    if recovered != Recovered::default() {
+        tracing::info!(volume, ?recovered, "completed what was open on a volume that came back");
+    }
+    Ok(recovered)
+}
+
+/// Completes rows; where each run's footage ends that was completed.
+async fn complete(
+    store: &Store,
+    volumes: &Volumes,
+    rows: Vec<Segment>,
+    lasting: &HashSet<RunId>,
+    recovered: &mut Recovered,
+) -> Result<HashMap<RunId, WallTime>, StoreError> {
+    let mut ends: HashMap<RunId, WallTime> = HashMap::new();
+    let mut outcomes = stream::iter(rows)
+        .map(|row| async move {
+            let run = row.opened.run;
+            (run, segment(store, volumes, row, lasting.contains(&run)).await)
+        })
+        .buffer_unordered(AT_ONCE);
+    while let Some((run, outcome)) = outcomes.next().await {
+        let outcome = outcome?;
+        recovered.count(&outcome);
+        if let Outcome::Completed { end, .. } = outcome {
+            let latest = ends.entry(run).or_insert(end);
+            *latest = end.max(*latest);
+        }
+    }
+    Ok(ends)
 }
 
 /// Ends what a recorder of this stream left that died: its files are completed as after a crash,
@@ -141,7 +195,7 @@ pub(super) async fn take_over(
         }
         if let Some(row) = rows.iter().find(|r| r.opened.id == id) {
             let run = row.opened.run;
-            if let Outcome::Completed { end, .. } = segment(store, volumes, row.clone()).await? {
+            if let Outcome::Completed { end, .. } = segment(store, volumes, row.clone(), true).await? {
                 let latest = ends.entry(run).or_insert(end);
                 *latest = end.max(*latest);
             }
@@ -175,9 +229,14 @@ async fn end_run(
 ) -> Result<bool, StoreError> {
     let end = match end {
         Some(end) => end,
-        None => end_of_run(store, run).await?,
+        None => store.end_of_run(run.id).await?.unwrap_or(run.start),
     };
     store.close_run(run.id, end).await?;
+    // The crash may have come between the beginning of the run and the end of the gap before it.
+    let gap = store.open_gap_of(run.stream).await?;
+    if gap.is_some_and(|gap| gap.start < end) {
+        store.close_gap(run.stream, run.start).await?;
+    }
     begin_gap(store, run.stream, end, reason).await
 }
 
@@ -201,30 +260,17 @@ async fn begin_gap(
 
 /// Where the last run of a stream ended.
 async fn last_end(store: &Store, stream: StreamId) -> Result<Option<WallTime>, StoreError> {
-    let runs = store.runs(stream).await?;
-    Ok(runs.into_iter().max_by_key(|r| (r.epoch, r.start)).map(|r| r.end.unwrap_or(r.start)))
+    let run = store.newest_run(stream).await?;
+    Ok(run.map(|r| r.end.unwrap_or(r.start)))
 }
 
-/// Where the footage of a run ends, all of whose segments were closed in order.
-async fn end_of_run(store: &Store, run: &RunRow) -> Result<WallTime, StoreError> {
-    let forever = WallTime::from_micros(i64::MAX);
-    // Nearly always the newest segment of the stream is its last.
-    let last = store.segment_before(run.stream, forever).await?;
-    if let Some(last) = last.filter(|last| last.opened.run == run.id) {
-        return Ok(last.end);
-    }
-    // Else the clock stepped back: footage of an older epoch bears a later time.
-    let (mut end, mut after) = (run.start, None);
-    loop {
-        let page = store.segments_overlapping(run.stream, run.start..forever, after, PAGE).await?;
-        let Some(last) = page.last() else { return Ok(end) };
-        after = Some((last.opened.start, last.opened.id));
-        let own = page.iter().filter(|s| s.opened.run == run.id).map(|s| s.end);
-        end = own.fold(end, WallTime::max);
-    }
-}
-
-async fn segment(store: &Store, volumes: &Volumes, row: Segment) -> Result<Outcome, StoreError> {
+/// Completes one row. `lasting`: its run has not been ended yet.
+async fn segment(
+    store: &Store,
+    volumes: &Volumes,
+    row: Segment,
+    lasting: bool,
+) -> Result<Outcome, StoreError> {
     let row = row.opened;
     let path = match volumes.absolute(&row.volume, &row.path) {
         Ok(path) => path,
@@ -234,105 +280,75 @@ async fn segment(store: &Store, volumes: &Volumes, row: Segment) -> Result<Outco
         }
     };
     let looked = tokio::task::spawn_blocking({
-        let row = row.clone();
-        move || mend(&path, &row)
+        let (row, fs) = (row.clone(), volumes.fs());
+        move || match footage::mend(&*fs, &path, &row) {
+            Ok(Some(mended)) => Looked::Whole(Box::new(mended)),
+            Ok(None) => Looked::Nothing,
+            // Another segment's file in the place of ours: that is not harmed.
+            Err(MendError::Foreign) => Looked::Gone,
+            Err(error @ MendError::Header(_)) => match keep_aside(&*fs, &path) {
+                Ok(()) => Looked::Aside(chain(&error)),
+                Err(error) => Looked::Failed(chain(&error)),
+            },
+            Err(error) => Looked::Failed(chain(&error)),
+        }
     });
-    let mended = match looked.await {
-        Ok(Ok(mended)) => mended,
-        Ok(Err(error)) => {
-            let error = chain(&error);
-            tracing::error!(segment.path = %row.path, %error, "segment left open");
-            return Ok(Outcome::Failed);
+    let looked = looked.await.unwrap_or_else(|error| Looked::Failed(error.to_string()));
+    match looked {
+        Looked::Whole(mended) => {
+            let Mended { closed, torn } = *mended;
+            let end = closed.end;
+            if lasting {
+                store.close_segment(closed).await?;
+            } else {
+                // Its run was ended without it, when its volume was away.
+                store.delete_segment(row.id).await?;
+                store.adopt_segments(vec![WholeSegment { opened: row, closed }]).await?;
+            }
+            Ok(Outcome::Completed { end, torn })
         }
-        Err(error) => {
-            tracing::error!(segment.path = %row.path, %error, "segment left open");
-            return Ok(Outcome::Failed);
+        Looked::Nothing => {
+            store.delete_segment(row.id).await?;
+            // Also prunes the folders; a file that is gone is no error.
+            if let Err(error) = volumes.remove(&row.volume, &row.path).await {
+                tracing::warn!(segment.path = %row.path, %error, "cannot delete an empty segment");
+            }
+            Ok(Outcome::Deleted)
         }
-    };
-    let Some(Mended { closed, torn }) = mended else {
-        store.delete_segment(row.id).await?;
-        // Also prunes the folders; a file that is gone is no error.
-        if let Err(error) = volumes.remove(&row.volume, &row.path).await {
-            tracing::warn!(segment.path = %row.path, %error, "cannot delete an empty segment");
+        Looked::Gone => {
+            store.delete_segment(row.id).await?;
+            tracing::error!(segment.path = %row.path, "another segment's file is in its place");
+            Ok(Outcome::Deleted)
         }
-        return Ok(Outcome::Deleted);
-    };
-    let end = closed.end;
-    store.close_segment(closed).await?;
-    Ok(Outcome::Completed { end, torn })
-}
-
-/// A file that is whole again.
-pub(super) struct Mended {
-    pub(super) closed: ClosedSegment,
-    pub(super) torn: bool,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(super) enum MendError {
-    #[error("read or write {path}")]
-    Io {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("make the tail box")]
-    Tail(#[from] fmp4::WriteError),
-    #[error("read the file's header")]
-    Header(#[source] fmp4::ReadError),
-    #[error("the file says it is another segment")]
-    Foreign,
-}
-
-/// Makes a file whole; `None` when it is missing or there is nothing in it.
-pub(super) fn mend(path: &Path, row: &NewSegment) -> Result<Option<Mended>, MendError> {
-    let failed = |source| MendError::Io { path: path.to_owned(), source };
-    let file = match File::options().read(true).append(true).open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(failed(e)),
-    };
-    let len = file.metadata().map_err(failed)?.len();
-    let scan = fmp4::scan(len, |at, buffer| file.read_exact_at(buffer, at)).map_err(failed)?;
-    let Some(header) = &scan.header else {
-        return match scan.torn {
-            // It may hold footage, if not for this version: not ours to delete.
-            Some(Torn::Damaged { why, .. }) => Err(MendError::Header(why)),
-            _ => Ok(None),
-        };
-    };
-    if header.identity.segment != row.id.0 {
-        return Err(MendError::Foreign);
+        Looked::Aside(error) => {
+            store.delete_segment(row.id).await?;
+            tracing::error!(
+                segment.path = %row.path, error,
+                "cannot be read; the file is kept as .{ASIDE}, the time counts as missing"
+            );
+            Ok(Outcome::Aside)
+        }
+        Looked::Failed(error) => {
+            tracing::error!(segment.path = %row.path, error, "segment left open");
+            Ok(Outcome::Failed)
+        }
     }
-    let leading = leading_track(&header.tracks);
-    let Scan { tables, end, closed, .. } = &scan;
-    let lead = tables.tracks.get(leading.as_usize()).map_or(&[][..], Vec::as_slice);
-    let timescale = header.tracks.get(leading.as_usize()).map(|t| t.timescale);
-    let footage_end =
-        timescale.and_then(|scale| tables::end(&tables.fragments, leading, lead, scale));
-    let Some(footage_end) = footage_end else { return Ok(None) };
-    let torn = !closed && *end < len;
-    let bytes = if *closed {
-        len
-    } else {
-        let lists: Vec<&[fmp4::SampleRef]> = tables.tracks.iter().map(Vec::as_slice).collect();
-        let mut tail = BytesMut::new();
-        fmp4::write_tail(&mut tail, &lists, &tables.fragments)?;
-        if torn {
-            file.set_len(*end).map_err(failed)?;
-        }
-        // Appends behind the last whole fragment: the file is opened so.
-        (&file).write_all(&tail).map_err(failed)?;
-        end + tail.len() as u64
-    };
-    file.sync_data().map_err(failed)?;
-    let closed = ClosedSegment {
-        id: row.id,
-        end: footage_end.max(row.start),
-        bytes,
-        damaged: 0,
-        tracks: tables.tracks.iter().map(|s| tables::totals(s)).collect(),
-        keys: tables::keys(&tables.fragments, leading, lead, row.start),
-    };
-    Ok(Some(Mended { closed, torn }))
+}
+
+/// What a look at the file of an open row gave.
+enum Looked {
+    Whole(Box<Mended>),
+    Nothing,
+    Gone,
+    Aside(String),
+    Failed(String),
+}
+
+/// Nothing of it is lost, and nothing looks at it again.
+fn keep_aside(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+    let mut aside = path.as_os_str().to_owned();
+    aside.push(".");
+    aside.push(ASIDE);
+    fs.rename(path, Path::new(&aside))?;
+    path.parent().map_or(Ok(()), |folder| fs.sync_folder(folder))
 }

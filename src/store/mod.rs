@@ -39,6 +39,7 @@ mod lock;
 mod meta;
 mod packed;
 mod prune;
+mod rewrite;
 mod run;
 mod segment;
 mod state;
@@ -74,6 +75,7 @@ use self::{
 pub use self::{
     error::{Result, StoreError, Trouble, Unusable},
     lock::MOST_LOCKS,
+    rewrite::Rewrite,
     segment::MAX_SEGMENT,
     state::Restored,
 };
