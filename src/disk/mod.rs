@@ -21,10 +21,12 @@
 
 mod counters;
 mod fs;
+mod lease;
 mod open;
 mod path;
 mod queue;
 mod reader;
+mod room;
 mod sync;
 mod volume;
 mod writer;
@@ -34,9 +36,11 @@ mod tests;
 
 pub use counters::{Latency, VolumeCounters};
 pub use fs::{Fs, FsFile, RealFs, Space};
+pub use lease::{Lease, LeaseCounters, Leases};
 pub use open::{Fragment, FragmentTrack, OpenSegment, OpenSegments, Progress};
 pub use queue::{Completion, Completions, Draft, Refused, SegmentWriter};
 pub use reader::{MAX_READ, ReadError, SegmentReader};
+pub use room::Room;
 pub use volume::{NoRoom, Settings, Volume, VolumeError, VolumeHealth, VolumeSettings, Volumes};
 pub use writer::is_full;
 
