@@ -29,6 +29,7 @@ use super::{
     counters::VolumeCounters,
     fs::{Fs, append_all},
     marker::{self, Claimed, Unclaimed},
+    room::Room,
     state::{Availability, VolumeState},
 };
 
@@ -63,8 +64,7 @@ pub(super) struct Ground {
     pub(super) rate: AtomicU64,
     /// A write found no room, whatever the file system says (a quota): only a probe ends that.
     found_none: AtomicBool,
-    /// Carries how often room was asked for.
-    low: Arc<watch::Sender<u64>>,
+    room: Arc<Room>,
 }
 
 impl Ground {
@@ -75,7 +75,7 @@ impl Ground {
         min_free: u64,
         expected: Option<String>,
         changed: Arc<watch::Sender<u64>>,
-        low: Arc<watch::Sender<u64>>,
+        room: Arc<Room>,
     ) -> Self {
         Self {
             root,
@@ -90,7 +90,7 @@ impl Ground {
             look_after: AtomicU64::new(LEAST_UNSEEN),
             rate: AtomicU64::new(0),
             found_none: AtomicBool::new(false),
-            low,
+            room,
         }
     }
 
@@ -242,7 +242,7 @@ impl Ground {
     }
 
     fn ask_for_room(&self) {
-        self.low.send_modify(|n| *n = n.wrapping_add(1));
+        self.room.ask(&self.name);
     }
 }
 

@@ -16,6 +16,7 @@ use super::{
     marker::Unclaimed,
     open::OpenSegments,
     queue::{Queue, Refused, SegmentWriter},
+    room::Room,
     state::VolumeState,
     sync::Syncer,
     volume::{Settings, VolumeError, VolumeHealth, VolumeSettings},
@@ -32,7 +33,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(6);
 #[derive(Clone, Debug)]
 pub(super) struct Bells {
     pub(super) changed: Arc<watch::Sender<u64>>,
-    pub(super) low: Arc<watch::Sender<u64>>,
+    pub(super) room: Arc<Room>,
 }
 
 /// One volume in use.
@@ -71,7 +72,7 @@ impl Volume {
             settings.min_free_bytes,
             expected,
             Arc::clone(&bells.changed),
-            Arc::clone(&bells.low),
+            Arc::clone(&bells.room),
         ));
         match ground.claim() {
             Ok(()) => ground.look_at_room(),

@@ -11,7 +11,7 @@
 use std::{
     collections::HashMap,
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -22,9 +22,11 @@ use super::{
     counters::VolumeCounters,
     fs::{Fs, RealFs},
     keeper::Pace,
+    lease::Leases,
     open::OpenSegments,
     path,
     reader::{ReadError, SegmentReader, blocking},
+    room::Room,
     single::{Bells, Volume},
     state::VolumeState,
 };
@@ -143,6 +145,7 @@ pub struct Volumes {
     open: Arc<OpenSegments>,
     fs: Arc<dyn Fs>,
     bells: Bells,
+    leases: Leases,
 }
 
 impl Volumes {
@@ -178,7 +181,7 @@ impl Volumes {
         let Options { fs, known, pace } = options;
         let bells = Bells {
             changed: Arc::new(watch::Sender::new(0)),
-            low: Arc::new(watch::Sender::new(0)),
+            room: Arc::default(),
         };
         let open = Arc::default();
         // Those that were opened are stopped when they are dropped.
@@ -187,7 +190,7 @@ impl Volumes {
             Volume::open(volume, &settings, expected, &fs, pace, &open, &bells).map(Arc::new)
         });
         let volumes = volumes.collect::<Result<_, _>>()?;
-        Ok(Arc::new(Self { volumes, open, fs, bells }))
+        Ok(Arc::new(Self { volumes, open, fs, bells, leases: Leases::default() }))
     }
 
     /// The file system beneath, for who mends files.
@@ -200,6 +203,18 @@ impl Volumes {
     #[must_use]
     pub fn open_segments(&self) -> &OpenSegments {
         &self.open
+    }
+
+    /// What is being read, and is to be left alone meanwhile.
+    #[must_use]
+    pub const fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    /// Where volumes ask for room: early, and at the latest when a write found none.
+    #[must_use]
+    pub const fn room(&self) -> &Arc<Room> {
+        &self.bells.room
     }
 
     /// The volume for a new segment: see the module.
@@ -215,7 +230,8 @@ impl Volumes {
             return Ok(Arc::clone(volume));
         }
         if usable.clone().any(|v| v.state() == VolumeState::Full) {
-            self.bells.low.send_modify(|n| *n = n.wrapping_add(1));
+            let full = usable.filter(|v| v.state() == VolumeState::Full);
+            full.for_each(|v| self.bells.room.ask(v.name()));
             return Err(NoRoom::Full);
         }
         let mut why = usable.map(|v| v.health()).map(|h| {
@@ -243,13 +259,6 @@ impl Volumes {
     #[must_use]
     pub fn changed(&self) -> watch::Receiver<u64> {
         self.bells.changed.subscribe()
-    }
-
-    /// Wakes its holder when a volume has, or soon will have, less room than it should: at the
-    /// latest when a write found none.
-    #[must_use]
-    pub fn low_space(&self) -> watch::Receiver<u64> {
-        self.bells.low.subscribe()
     }
 
     /// The ids of the volumes that are there, by name: for the index to remember.
