@@ -30,7 +30,7 @@ struct Marker {
 #[derive(Debug)]
 pub(super) struct Claimed {
     /// Held for as long as the volume is used; `None` on a read-only file system without one.
-    pub(super) lock: Option<File>,
+    pub(super) _lock: Option<File>,
     pub(super) id: String,
     /// The device it stands on.
     pub(super) device: u64,
@@ -92,7 +92,7 @@ pub(super) fn claim(fs: &dyn Fs, root: &Path, expected: Option<&str>) -> Result<
     let device = fs
         .device(root)
         .map_err(|e| away(VolumeState::Missing, format!("look at its folder: {e}")))?;
-    Ok(Claimed { lock, id, device })
+    Ok(Claimed { _lock: lock, id, device })
 }
 
 /// The id that a folder carries; `None` when it carries none, or is not there.

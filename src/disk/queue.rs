@@ -64,6 +64,8 @@ pub(super) enum Command {
     Close {
         segment: SegmentId,
         tail: Vec<Bytes>,
+        /// So many fragments the tail is about: with fewer in the file it would lie.
+        fragments: usize,
         now: bool,
     },
 }
@@ -289,15 +291,22 @@ impl SegmentWriter {
         self.queue.submit(self.stream, append)
     }
 
-    /// Queues the tail box and the end. [`Completion::Closed`](super::Completion::Closed) comes
+    /// Queues the tail box, which is written if the file holds so many `fragments` then, and the
+    /// end. [`Completion::Closed`](super::Completion::Closed) comes
     /// after the next sync, which does not wait for its interval when `now` is set.
     ///
     /// # Errors
     ///
     /// [`Refused::Stopped`].
-    pub fn close(mut self, tail: Vec<Bytes>, now: bool) -> Result<(), Refused> {
+    pub fn close(
+        mut self,
+        tail: Vec<Bytes>,
+        fragments: usize,
+        now: bool,
+    ) -> Result<(), Refused> {
         self.closed = true;
-        self.queue.submit(self.stream, Command::Close { segment: self.segment, tail, now })
+        let close = Command::Close { segment: self.segment, tail, fragments, now };
+        self.queue.submit(self.stream, close)
     }
 }
 
@@ -305,7 +314,8 @@ impl Drop for SegmentWriter {
     fn drop(&mut self) {
         self.counters.assigned.fetch_sub(1, Relaxed);
         if !self.closed {
-            let close = Command::Close { segment: self.segment, tail: Vec::new(), now: false };
+            let (segment, tail) = (self.segment, Vec::new());
+            let close = Command::Close { segment, tail, fragments: 0, now: false };
             // Refused only when the thread is gone, and then nothing is open any more.
             let _ = self.queue.submit(self.stream, close);
         }

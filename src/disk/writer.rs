@@ -139,9 +139,10 @@ impl Writer {
                     self.tools.distrust(file, durable, why);
                 }
             }
-            Command::Close { segment, tail, now } => {
+            Command::Close { segment, tail, fragments, now } => {
                 if let Some(file) = self.files.remove(&segment) {
-                    self.tools.close(file, &tail, now);
+                    let fits = file.segment.progress().fragments == fragments;
+                    self.tools.close(file, if fits { &tail } else { &[] }, now);
                 }
             }
         }

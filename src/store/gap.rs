@@ -75,17 +75,7 @@ impl Store {
         }
         self.writer
             .write("begin a gap", move |db| {
-                Box::pin(async move {
-                    let lasting: Option<Row> = sqlx::query_as(LASTING)
-                        .bind(gap.stream)
-                        .fetch_optional(&mut *db)
-                        .await
-                        .map_err(failed("look for a gap"))?;
-                    if lasting.is_some() {
-                        return Ok(());
-                    }
-                    insert(db, gap).await
-                })
+                Box::pin(async move { begin(db, gap).await })
             })
             .await
     }
@@ -164,7 +154,17 @@ impl Store {
     }
 }
 
-async fn insert(db: &mut SqliteConnection, gap: Gap) -> Result<()> {
+/// Begins a gap where none lasts.
+pub(super) async fn begin(db: &mut SqliteConnection, gap: Gap) -> Result<()> {
+    let lasting: Option<Row> = sqlx::query_as(LASTING)
+        .bind(gap.stream)
+        .fetch_optional(&mut *db)
+        .await
+        .map_err(failed("look for a gap"))?;
+    if lasting.is_some() { Ok(()) } else { insert(db, gap).await }
+}
+
+pub(super) async fn insert(db: &mut SqliteConnection, gap: Gap) -> Result<()> {
     let lane = free_lane(db, LANE_END, gap.stream, gap.start).await?;
     sqlx::query(INSERT)
         .bind(gap.stream)

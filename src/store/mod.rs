@@ -24,6 +24,7 @@ mod backup;
 mod camera;
 mod columns;
 mod coverage;
+mod cut;
 mod delete;
 mod error;
 mod gap;

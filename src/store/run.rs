@@ -153,7 +153,7 @@ impl Store {
     }
 }
 
-async fn insert(db: &mut SqliteConnection, run: RunRow) -> Result<()> {
+pub(super) async fn insert(db: &mut SqliteConnection, run: RunRow) -> Result<()> {
     let known: Option<i64> = sqlx::query_scalar("select 1 from run where id = ?1")
         .bind(run.id)
         .fetch_optional(&mut *db)
