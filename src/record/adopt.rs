@@ -42,7 +42,9 @@ pub async fn unindexed(
     now: WallTime,
 ) -> Result<u64, StoreError> {
     let newest = store.segment_before(stream, WallTime::from_micros(i64::MAX)).await?;
-    let Some(from) = newest.map(|s| s.opened.start) else { return Ok(0) };
+    // Without any, it may be a stream whose very first row was lost; an index that was lost is
+    // another matter.
+    let from = newest.map_or(now - HOUR, |s| s.opened.start);
     let place = Place { slug: slug.clone(), role, stream };
     adopt(store, volumes, &place, from, now).await
 }

@@ -65,9 +65,6 @@ pub mod limits {
 
     /// A fragment ends when it is so long.
     pub const FRAGMENT: WallSpan = WallSpan::from_secs(1);
-    /// The first fragment of a run ends when it is so long: until it is written nothing of the run
-    /// is on disk, and its file is still to be made.
-    pub const FIRST_FRAGMENT: WallSpan = WallSpan::from_micros(500_000);
     /// So long after its first unit came a fragment should be complete: its second, and a moment
     /// for the unit that ends it.
     pub const DUE_AFTER: Duration = Duration::from_millis(1_010);

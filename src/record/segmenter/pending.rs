@@ -96,9 +96,7 @@ impl Segment {
         // fragment of one unit behind it.
         let half = (next.dts - last.unit.dts).ticks() / 2;
         let len = next.dts - first.unit.dts + MediaTime::from_ticks(half);
-        // A fragment that begins a run also has a file to wait for.
-        let begins = self.first.is_some() && !self.opened;
-        len.to_span(timescale) > if begins { limits::FIRST_FRAGMENT } else { limits::FRAGMENT }
+        len.to_span(timescale) > limits::FRAGMENT
     }
 
     /// Fixes where each track stands in the file; see the module on times in a file.
