@@ -275,6 +275,7 @@ pub struct Volumes {
     open: Arc<OpenSegments>,
     leases: Leases,
     room: Arc<Room>,
+    fs: Arc<dyn Fs>,
 }
 
 impl Volumes {
@@ -299,6 +300,7 @@ impl Volumes {
         let mut all = Self {
             volumes: Vec::new(),
             open: Arc::default(),
+            fs: Arc::clone(&fs),
             leases: Leases::default(),
             room: Arc::default(),
         };
@@ -312,6 +314,12 @@ impl Volumes {
             }
         }
         Ok(Arc::new(all))
+    }
+
+    /// The file system beneath, for who mends files.
+    #[must_use]
+    pub fn fs(&self) -> Arc<dyn Fs> {
+        Arc::clone(&self.fs)
     }
 
     /// The segments now being written.
