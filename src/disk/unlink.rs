@@ -46,9 +46,12 @@ impl Volumes {
         let place = root.clone();
         let done = blocking(move || remove(&fs, &root, files)).await;
         let refused = done.map_err(|source| ReadError::Io { path: place, source })?;
-        failed.extend(refused.into_iter().map(|(at, path, source)| {
-            NotUnlinked { at, error: ReadError::Io { path, source } }
-        }));
+        failed.extend(
+            refused.into_iter().map(|(at, path, source)| NotUnlinked {
+                at,
+                error: ReadError::Io { path, source },
+            }),
+        );
         Ok(failed)
     }
 }
