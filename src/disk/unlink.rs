@@ -7,7 +7,7 @@ use std::{
     collections::BTreeSet,
     io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering::Relaxed},
 };
 
 use super::{Fs, ReadError, Volumes, reader::blocking};
@@ -44,8 +44,18 @@ impl Volumes {
         }
         let fs = self.fs();
         let place = root.clone();
-        let done = blocking(move || remove(&fs, &root, files)).await;
-        let refused = done.map_err(|source| ReadError::Io { path: place, source })?;
+        let done = blocking(move || {
+            let refused = remove(&fs, &root, files)?;
+            Ok((refused, fs.space(&root).ok()))
+        });
+        let (refused, space) =
+            done.await.map_err(|source| ReadError::Io { path: place, source })?;
+        let counters = self.counters().into_iter().find(|(name, _)| name == volume);
+        if let Some(((_, counters), space)) = counters.zip(space) {
+            // Who chooses a volume, and who plans the next deletion, goes by this.
+            counters.free_bytes.store(space.free, Relaxed);
+            counters.total_bytes.store(space.total, Relaxed);
+        }
         failed.extend(
             refused.into_iter().map(|(at, path, source)| NotUnlinked {
                 at,
@@ -60,10 +70,16 @@ type Refused = Vec<(usize, PathBuf, io::Error)>;
 
 fn remove(fs: &Arc<dyn Fs>, root: &Path, files: Vec<(usize, PathBuf)>) -> io::Result<Refused> {
     let (mut touched, mut refused) = (BTreeSet::new(), Vec::new());
+    let mut there = None;
     for (at, file) in files {
         match fs.remove_file(&file) {
             Ok(()) => drop(file.parent().map(|folder| touched.insert(folder.to_owned()))),
             Err(e) if gone(&e) => {
+                // On a disk that was taken out a moment ago everything is gone; it comes back.
+                let there = there.get_or_insert_with(|| root.join(".vedette").is_dir());
+                if !*there {
+                    return Err(e);
+                }
                 // Perhaps unlinked a moment before a crash, and not durably so.
                 touched.extend(file.ancestors().skip(1).find(|f| f.is_dir()).map(Path::to_owned));
             }
@@ -135,6 +151,18 @@ mod tests {
         assert!(root.join("volume/yard/main/d1/10/d.mp4").exists());
         assert!(root.join("volume/.vedette").exists());
         assert!(unlink(root, &volumes, &gone).await.is_empty(), "once more is no error");
+        volumes.shut_down().await;
+    }
+
+    #[tokio::test]
+    async fn on_a_disk_that_is_not_there_nothing_counts_as_unlinked() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, volumes) = (dir.path(), open(dir.path()));
+        put(root, &["door/a.mp4"]);
+        std::fs::rename(root.join("volume"), root.join("away")).unwrap();
+        std::fs::create_dir(root.join("volume")).unwrap();
+        let name = root.join("volume").to_string_lossy().into_owned();
+        assert!(volumes.unlink(&name, &["door/a.mp4".to_owned()]).await.is_err());
         volumes.shut_down().await;
     }
 
