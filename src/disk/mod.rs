@@ -36,6 +36,7 @@ mod room;
 mod single;
 mod state;
 mod sync;
+mod unlink;
 mod volume;
 mod writer;
 
@@ -53,6 +54,7 @@ pub use reader::{MAX_READ, ReadError, SegmentReader};
 pub use room::Room;
 pub use single::Volume;
 pub use state::{VolumeState, is_full};
+pub use unlink::NotUnlinked;
 pub use volume::{
     NoRoom, Options, Settings, VolumeError, VolumeHealth, VolumeSettings, Volumes,
 };

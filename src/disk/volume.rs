@@ -10,7 +10,6 @@
 
 use std::{
     collections::HashMap,
-    io,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -323,27 +322,8 @@ impl Volumes {
     ///
     /// [`ReadError::Outside`], [`ReadError::Unavailable`], or the system's.
     pub async fn remove(&self, volume: &str, path: &str) -> Result<(), ReadError> {
-        let file = self.absolute(volume, path)?;
-        let root = self.get(volume).map(|v| v.settings().path.clone()).unwrap_or_default();
-        let (fs, target) = (Arc::clone(&self.fs), file.clone());
-        let removed = blocking(move || {
-            match fs.remove_file(&target) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                _ => {}
-            }
-            let above = target.ancestors().skip(1).take_while(|a| a.starts_with(&root));
-            for folder in above {
-                // A folder that is not empty, or that a new segment is about to fill, refuses.
-                if folder == root || fs.remove_folder(folder).is_err() {
-                    return match fs.sync_folder(folder) {
-                        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-                        other => other,
-                    };
-                }
-            }
-            Ok(())
-        });
-        removed.await.map_err(|source| ReadError::Io { path: file, source })
+        let not_removed = self.unlink(volume, &[path.to_owned()]).await?;
+        not_removed.into_iter().next().map_or(Ok(()), |n| Err(n.error))
     }
 
     /// How each does.

@@ -266,12 +266,21 @@ pub struct Step {
 }
 
 /// Whom a limit binds.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Scope {
     /// One stream.
     Stream(StreamId),
     /// One volume.
     Volume(Arc<str>),
+}
+
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Stream(id) => write!(f, "stream {id}"),
+            Self::Volume(name) => write!(f, "volume {name}"),
+        }
+    }
 }
 
 /// How it stands with a limit once the plan is carried out.

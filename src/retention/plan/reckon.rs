@@ -19,11 +19,11 @@ const BEGINNING: WallTime = WallTime::from_micros(i64::MIN);
 
 /// Wall times as far as they can be believed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Reckoned {
+pub(super) struct Reckoned {
     /// Not before this.
-    pub start: WallTime,
+    pub(super) start: WallTime,
     /// Not after this.
-    pub end: WallTime,
+    pub(super) end: WallTime,
 }
 
 /// Whether a segment's time cannot be true, so that later epochs are to be asked for.
