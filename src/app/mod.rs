@@ -12,6 +12,7 @@
 
 mod blame;
 mod cameras;
+mod clock;
 mod collect;
 mod coverage;
 pub mod demo;
@@ -33,7 +34,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access::Access,
-    clock::Clock,
+    clock::{AgeHold, Clock},
     config::Config,
     disk::{self, Volumes},
     http,
@@ -59,6 +60,7 @@ pub const ADMIN: &str = "admin";
 /// The whole recorder, ready to run.
 pub struct App {
     clock: Clock,
+    age_hold: AgeHold,
     store: Store,
     volumes: Arc<Volumes>,
     cameras: Arc<CameraSet>,
@@ -83,6 +85,7 @@ impl App {
         limits::raise_open_files();
         let clock = Clock::system();
         let (store, access) = open_index(&config, &clock).await?;
+        let age_hold = self::clock::open(&store, &clock).await;
         let volumes = Volumes::open(volume_settings(&config)).context("open the volumes")?;
         let recovered =
             record::recover(&store, &volumes, &clock).await.context("complete what was open")?;
@@ -156,6 +159,7 @@ impl App {
         });
         Ok(Self {
             clock,
+            age_hold,
             store,
             volumes,
             cameras,
@@ -218,6 +222,8 @@ impl App {
             http::serve(self.http, self.router, http_stop).await;
             "HTTP"
         });
+        let watched = clock::run(self.age_hold, self.store.clone(), edges.clone());
+        self.tasks.spawn(watched);
         let mut failed = self.cameras.start().await.err().map(|e| anyhow::anyhow!(e));
         if failed.is_none() {
             tracing::info!(version = VERSION, "recording and serving");
