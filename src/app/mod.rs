@@ -13,6 +13,7 @@
 
 mod blame;
 mod cameras;
+mod clock;
 mod collect;
 mod coverage;
 pub mod demo;
@@ -62,6 +63,7 @@ pub const ADMIN: &str = "admin";
 /// The whole recorder, ready to run.
 pub struct App {
     clock: Clock,
+    age_hold: AgeHold,
     store: Store,
     volumes: Arc<Volumes>,
     cameras: Arc<CameraSet>,
@@ -87,7 +89,11 @@ impl App {
         limits::raise_open_files();
         let clock = Clock::system();
         let (store, access) = open_index(&config, &clock).await?;
-        let volumes = Volumes::open(volume_settings(&config)).context("open the volumes")?;
+        let age_hold = self::clock::open(&store, &clock).await;
+        let known = known_markers(&store).await.context("read which volumes there were")?;
+        let options = disk::Options { known, ..disk::Options::default() };
+        let volumes = Volumes::open_with(volume_settings(&config), options);
+        let volumes = volumes.context("open the volumes")?;
         let recovered =
             record::recover(&store, &volumes, &clock).await.context("complete what was open")?;
         tracing::info!(
@@ -98,14 +104,13 @@ impl App {
         );
         let hub = Arc::new(Hub::new(hub::Limits::default()));
         let archive = Archive::new(store.clone(), volumes.clone(), hub.clone(), clock.clone());
-        let age_hold = AgeHold::new(clock.clone(), None);
         let retaining = Retaining::new(
             &config.retention,
             crate::retention::Parts {
                 store: store.clone(),
                 volumes: volumes.clone(),
                 clock: clock.clone(),
-                age: age_hold,
+                age: age_hold.clone(),
             },
         );
         let lanes = Arc::new(Lanes::start().context("start the threads that record")?);
@@ -170,6 +175,7 @@ impl App {
         });
         Ok(Self {
             clock,
+            age_hold,
             store,
             volumes,
             cameras,
@@ -235,6 +241,15 @@ impl App {
         });
         // Before the cameras: what is to be freed is freed before there is more.
         self.retaining.start();
+        let watched = clock::run(self.age_hold, self.store.clone(), edges.clone());
+        self.tasks.spawn(watched);
+        let returned = record::returned::run(
+            self.store.clone(),
+            Arc::clone(&self.volumes),
+            self.clock.clone(),
+            edges.clone(),
+        );
+        self.tasks.spawn(returned);
         let mut failed = self.cameras.start().await.err().map(|e| anyhow::anyhow!(e));
         if failed.is_none() {
             tracing::info!(version = VERSION, "recording and serving");
@@ -288,6 +303,17 @@ async fn open_index(config: &Config, clock: &Clock) -> anyhow::Result<(Store, Ac
         .with_context(|| format!("open the index {}", path.display()))?;
     let access = Access::new(store.clone(), sealer, clock.clone(), config.auth.mode);
     Ok((store, access))
+}
+
+/// The markers of the volumes that there is footage of: what does not carry them is not they.
+async fn known_markers(
+    store: &Store,
+) -> Result<std::collections::HashMap<String, String>, crate::store::StoreError> {
+    let open = store.open_segments().await?;
+    let used = |path: &str| open.iter().any(|s| s.opened.volume == path);
+    let known = store.known_volumes().await?.into_iter();
+    let known = known.filter(|v| v.segments > 0 || used(&v.path));
+    Ok(known.filter_map(|v| Some((v.path, v.marker?))).collect())
 }
 
 fn volume_settings(config: &Config) -> disk::Settings {

@@ -42,6 +42,8 @@ mod writer;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trouble_tests;
 
 pub use completion::{Completion, Completions, Draft, Fault};
 pub use counters::{Latency, VolumeCounters};

@@ -26,21 +26,25 @@ use crate::{
     },
 };
 
-const START: WallTime = WallTime::from_micros(1_795_341_600_000_000);
-const STREAM: StreamId = StreamId(7);
-const HOUR: Duration = Duration::from_secs(3_600);
+pub(super) const START: WallTime = WallTime::from_micros(1_795_341_600_000_000);
+pub(super) const STREAM: StreamId = StreamId(7);
+pub(super) const HOUR: Duration = Duration::from_secs(3_600);
 
 /// The real file system until told otherwise.
 #[derive(Debug)]
-struct Faulty {
+pub(super) struct Faulty {
     /// Bytes it still takes.
-    room: AtomicU64,
-    writes_wait: Gate,
-    syncs_wait: Gate,
-    syncs_fail: AtomicBool,
-    file_syncs: AtomicU64,
-    whole_syncs: AtomicU64,
-    folder_syncs: AtomicU64,
+    pub(super) room: AtomicU64,
+    pub(super) writes_wait: Gate,
+    pub(super) syncs_wait: Gate,
+    pub(super) syncs_fail: AtomicBool,
+    pub(super) writes_fail: AtomicBool,
+    pub(super) writes_panic: AtomicBool,
+    /// Free bytes.
+    pub(super) free: AtomicU64,
+    pub(super) file_syncs: AtomicU64,
+    pub(super) whole_syncs: AtomicU64,
+    pub(super) folder_syncs: AtomicU64,
 }
 
 impl Default for Faulty {
@@ -50,6 +54,9 @@ impl Default for Faulty {
             writes_wait: Gate::default(),
             syncs_wait: Gate::default(),
             syncs_fail: AtomicBool::default(),
+            writes_fail: AtomicBool::default(),
+            writes_panic: AtomicBool::default(),
+            free: AtomicU64::new(1 << 40),
             file_syncs: AtomicU64::default(),
             whole_syncs: AtomicU64::default(),
             folder_syncs: AtomicU64::default(),
@@ -58,13 +65,13 @@ impl Default for Faulty {
 }
 
 #[derive(Debug, Default)]
-struct Gate {
+pub(super) struct Gate {
     shut: Mutex<bool>,
     wake: Condvar,
 }
 
 impl Gate {
-    fn set(&self, shut: bool) {
+    pub(super) fn set(&self, shut: bool) {
         *self.shut.lock().unwrap() = shut;
         self.wake.notify_all();
     }
@@ -76,7 +83,7 @@ impl Gate {
 }
 
 #[derive(Debug)]
-struct FaultyFs(Arc<Faulty>);
+pub(super) struct FaultyFs(pub(super) Arc<Faulty>);
 
 #[derive(Debug)]
 struct FaultyFile(Arc<Faulty>, Arc<dyn FsFile>);
@@ -100,13 +107,17 @@ impl Fs for FaultyFs {
         Ok(())
     }
     fn space(&self, _: &Path) -> io::Result<Space> {
-        Ok(Space { free: 1 << 40, total: 1 << 41 })
+        Ok(Space { free: self.0.free.load(SeqCst), total: 1 << 41 })
     }
 }
 
 impl FsFile for FaultyFile {
     fn append(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         self.0.writes_wait.pass();
+        assert!(!self.0.writes_panic.swap(false, SeqCst), "as this test wants it");
+        if self.0.writes_fail.load(SeqCst) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         let room = self.0.room.load(SeqCst);
         if room == 0 {
             return Err(io::ErrorKind::StorageFull.into());
@@ -128,12 +139,12 @@ impl FsFile for FaultyFile {
     }
 }
 
-struct Bench {
-    folder: TempDir,
-    faults: Arc<Faulty>,
-    volumes: Arc<Volumes>,
-    completions: mpsc::UnboundedReceiver<Completion>,
-    completer: Completions,
+pub(super) struct Bench {
+    pub(super) folder: TempDir,
+    pub(super) faults: Arc<Faulty>,
+    pub(super) volumes: Arc<Volumes>,
+    pub(super) completions: mpsc::UnboundedReceiver<Completion>,
+    pub(super) completer: Completions,
 }
 
 fn settings(path: &Path, queue_bytes: usize, sync_interval: Duration) -> Settings {
@@ -142,7 +153,7 @@ fn settings(path: &Path, queue_bytes: usize, sync_interval: Duration) -> Setting
 }
 
 impl Bench {
-    fn new(queue_bytes: usize, sync_interval: Duration) -> Self {
+    pub(super) fn new(queue_bytes: usize, sync_interval: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let faults = Arc::new(Faulty::default());
         let settings = settings(folder.path(), queue_bytes, sync_interval);
@@ -152,23 +163,23 @@ impl Bench {
         Self { folder, faults, volumes, completions, completer }
     }
 
-    fn create(&self, id: i64) -> SegmentWriter {
+    pub(super) fn create(&self, id: i64) -> SegmentWriter {
         let volume = self.volumes.choose(None).unwrap();
         volume.create(draft(id), self.completer.clone()).unwrap()
     }
 
-    async fn next(&mut self) -> Completion {
+    pub(super) async fn next(&mut self) -> Completion {
         self.completions.recv().await.unwrap()
     }
 
-    async fn opened(&mut self) -> Arc<OpenSegment> {
+    pub(super) async fn opened(&mut self) -> Arc<OpenSegment> {
         match self.next().await {
             Completion::Opened(segment) => segment,
             other => panic!("{other:?}"),
         }
     }
 
-    async fn written(&mut self) {
+    pub(super) async fn written(&mut self) {
         let next = self.next().await;
         assert!(matches!(next, Completion::Written { .. }), "{next:?}");
     }
@@ -180,7 +191,7 @@ impl Bench {
         }
     }
 
-    fn bytes(&self, segment: &OpenSegment) -> Vec<u8> {
+    pub(super) fn bytes(&self, segment: &OpenSegment) -> Vec<u8> {
         std::fs::read(self.folder.path().join(&segment.opened.path)).unwrap()
     }
 }
@@ -193,7 +204,7 @@ impl Drop for Bench {
     }
 }
 
-fn draft(id: i64) -> Draft {
+pub(super) fn draft(id: i64) -> Draft {
     let parameters = g711::Parameters { law: g711::Law::A, sample_rate: 8_000, channels: 1 };
     let track = Track {
         timescale: Timescale::new(8_000).unwrap(),
@@ -221,7 +232,7 @@ fn draft(id: i64) -> Draft {
     }
 }
 
-fn fragment(offset: u64, len: u64) -> Arc<Fragment> {
+pub(super) fn fragment(offset: u64, len: u64) -> Arc<Fragment> {
     Arc::new(Fragment {
         offset,
         payload: offset..offset + len,
@@ -232,7 +243,7 @@ fn fragment(offset: u64, len: u64) -> Arc<Fragment> {
     })
 }
 
-fn part(text: &'static str) -> Vec<Bytes> {
+pub(super) fn part(text: &'static str) -> Vec<Bytes> {
     vec![Bytes::from_static(text.as_bytes())]
 }
 

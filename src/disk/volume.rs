@@ -10,6 +10,7 @@
 
 use std::{
     collections::HashMap,
+    io,
     path::PathBuf,
     sync::Arc,
     time::Duration,

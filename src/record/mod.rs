@@ -23,9 +23,11 @@
 
 pub mod adopt;
 mod counters;
+mod epoch;
 mod file;
 mod recorder;
 mod recovery;
+pub mod returned;
 mod rows;
 pub mod segmenter;
 #[cfg(test)]

@@ -42,6 +42,7 @@ use super::{
     RecorderStatus, Settings, Target,
     counters::RecorderCounters,
     adopt,
+    epoch::Epochs,
     file::{Owner, RecordedRun, SegmentFile},
     recovery,
     rows::{Place, Row, RowWriter, Rows, chain, rows},
@@ -61,9 +62,6 @@ use trouble::Trouble;
 
 /// How often the hub is looked at while units come.
 const LOOK: Duration = Duration::from_millis(100);
-/// And how often when a fragment is overdue: the key frame that ends it may be a little late, and
-/// what is not written is what a crash takes.
-const LOOK_OVERDUE: Duration = Duration::from_millis(20);
 /// How long a stopping recorder waits for its volume.
 const STOP_WITHIN: Duration = Duration::from_secs(8);
 
@@ -90,6 +88,7 @@ struct Task {
     completer: Completions,
     /// Oldest first. The last may be the one being written; those before wait for the disk.
     files: VecDeque<SegmentFile>,
+    epochs: Epochs,
     /// The run being recorded.
     run: Option<RecordedRun>,
     /// The hub's run that was last given to a recorded one.
@@ -142,6 +141,7 @@ impl Recorder {
             completions,
             completer,
             files: VecDeque::new(),
+            epochs: Epochs::default(),
             run: None,
             last_live: None,
             tail: None,
@@ -195,12 +195,16 @@ impl Task {
             Ok(adopted) => drop(self.counters.adopted.fetch_add(adopted, Relaxed)),
             Err(error) => tracing::error!(%stream, error = chain(&error), "files without rows"),
         }
+        let known = self.store.runs(stream).await;
+        match &known {
+            Ok(rows) => self.epochs.learn(rows),
+            Err(error) => tracing::error!(%stream, error = chain(error), "read its epochs"),
+        }
         // A run that was recorded before goes on under another name: it has a hole.
-        if let Some(run) = under_way {
-            let known = self.store.runs(stream).await;
-            if known.is_err() || known.is_ok_and(|rows| rows.iter().any(|r| r.id == run.id)) {
-                self.last_live = Some(run.id);
-            }
+        if let Some(run) = under_way
+            && (known.is_err() || known.is_ok_and(|rows| rows.iter().any(|r| r.id == run.id)))
+        {
+            self.last_live = Some(run.id);
         }
         // From here on footage is expected. Where a gap lasts already this changes nothing.
         let gap = Gap { stream, start: self.clock.now(), end: None, reason: GapReason::Starting };
@@ -218,7 +222,7 @@ impl Task {
                     let now = Instant::now();
                     if next_look.is_some_and(|at| at <= now) {
                         match self.look(&mut hub, now) {
-                            Ok(came) => next_look = self.next_look(came, now),
+                            Ok(came) => next_look = came.then(|| now + LOOK),
                             Err(Closed) => break,
                         }
                     }
@@ -255,17 +259,6 @@ impl Task {
         Ok(came)
     }
 
-    /// When to look again: in a moment; just after the pending fragment is due, if that is sooner;
-    /// and often while it is overdue. Never, until the hub has something, when nothing came.
-    fn next_look(&self, came: bool, now: Instant) -> Option<Instant> {
-        let due = self.segmenter.fragment_due();
-        match due {
-            Some(due) if due > now && due <= now + LOOK + LOOK => Some(due),
-            Some(due) if due <= now && came => Some(now + LOOK_OVERDUE),
-            _ => came.then(|| now + LOOK),
-        }
-    }
-
     fn take(&mut self, event: Event, now: Instant) {
         if !self.segmenter.is_gathering() {
             // What came damaged while there was no segment is no segment's.
@@ -295,7 +288,8 @@ impl Task {
 
     /// Does what the segmenter decided.
     fn carry_out(&mut self) {
-        while let Some(output) = self.segmenter.poll_output() {
+        while let Some(mut output) = self.segmenter.poll_output() {
+            self.epochs.place(&mut output);
             match output {
                 Output::Open(opening) => self.open(&opening),
                 Output::Append(plan) => self.append(&plan),

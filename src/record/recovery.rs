@@ -212,13 +212,16 @@ async fn end_of_run(store: &Store, run: &RunRow) -> Result<WallTime, StoreError>
     }
 }
 
-/// Completes one row from its file, as after a crash.
+/// Completes one row from its file, as after a crash; says where its footage ends.
 pub(super) async fn complete(
     store: &Store,
     volumes: &Volumes,
     row: Segment,
-) -> Result<(), StoreError> {
-    segment(store, volumes, row).await.map(drop)
+) -> Result<Option<WallTime>, StoreError> {
+    Ok(match segment(store, volumes, row).await? {
+        Outcome::Completed { end, .. } => Some(end),
+        Outcome::Deleted | Outcome::Failed => None,
+    })
 }
 
 async fn segment(store: &Store, volumes: &Volumes, row: Segment) -> Result<Outcome, StoreError> {

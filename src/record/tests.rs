@@ -2,6 +2,7 @@
 
 mod recorded;
 mod recovered;
+mod troubled;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -78,7 +79,8 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(EPOCH);
         let database = folder.path().join("vedette.db");
-        let store = Store::open(&database, clock.clone(), Sealer::ephemeral()).await.unwrap();
+        let sealer = Sealer::open_or_create(&folder.path().join("key")).unwrap();
+        let store = Store::open(&database, clock.clone(), sealer).await.unwrap();
         let camera = store.insert_camera(camera(&clock)).await.unwrap();
         let volumes = open_volumes(&folder, fs, queue_bytes);
         let hub = Hub::new(Limits::default());

@@ -42,6 +42,7 @@ impl Task {
     pub(super) fn open(&mut self, opening: &Opening) {
         let Some(volume) = self.volume_for(opening) else { return };
         let run = self.recorded_run(opening);
+        self.channel.raise_epoch(run.epoch);
         let id = SegmentId::generate(&self.clock);
         let completer = self.completer.clone();
         match SegmentFile::open(&self.owner, id, run, opening, &volume, completer) {
@@ -66,7 +67,7 @@ impl Task {
                     live.id
                 },
                 live: live.id,
-                epoch: live.epoch,
+                epoch: self.epochs.current(),
                 previous_end: first.unwrap_or(live.previous_end),
                 next_sequence: 0,
             },
