@@ -52,10 +52,7 @@ fn tracks() -> Tracks {
     let audio = aac::Parameters::lc(48_000, 2).unwrap();
     Tracks::from([
         Track { timescale: Timescale::VIDEO, parameters: Parameters::H264(video) },
-        Track {
-            timescale: Timescale::new(48_000).unwrap(),
-            parameters: Parameters::Aac(audio),
-        },
+        Track { timescale: Timescale::new(48_000).unwrap(), parameters: Parameters::Aac(audio) },
     ])
 }
 

@@ -119,32 +119,6 @@ pub async fn recover(
     Ok(recovered)
 }
 
-/// The same for one volume that was away at the start and is back now, while others are recorded on.
-/// What is being written is left alone.
-///
-/// # Errors
-///
-/// The store's.
-pub async fn recover_volume(
-    store: &Store,
-    volumes: &Volumes,
-    volume: &str,
-) -> Result<Recovered, StoreError> {
-    let mut recovered = Recovered::default();
-    let mut rows = store.open_segments().await?;
-    // In this order: who has left the registry has its row completed.
-    let lasting: HashSet<RunId> = store.open_runs().await?.iter().map(|r| r.id).collect();
-    rows.retain(|row| {
-        let writing = volumes.open_segments().get(row.opened.id).is_some();
-        row.opened.volume == volume && !writing && !lasting.contains(&row.opened.run)
-    });
-    complete(store, volumes, rows, &lasting, &mut recovered).await?;
-    if recovered != Recovered::default() {
-        tracing::info!(volume, ?recovered, "completed what was open on a volume that came back");
-    }
-    Ok(recovered)
-}
-
 /// Completes rows; where each run's footage ends that was completed.
 async fn complete(
     store: &Store,
@@ -195,7 +169,9 @@ pub(super) async fn take_over(
         }
         if let Some(row) = rows.iter().find(|r| r.opened.id == id) {
             let run = row.opened.run;
-            if let Outcome::Completed { end, .. } = segment(store, volumes, row.clone(), true).await? {
+            if let Outcome::Completed { end, .. } =
+                segment(store, volumes, row.clone(), true).await?
+            {
                 let latest = ends.entry(run).or_insert(end);
                 *latest = end.max(*latest);
             }
@@ -264,7 +240,21 @@ async fn last_end(store: &Store, stream: StreamId) -> Result<Option<WallTime>, S
     Ok(run.map(|r| r.end.unwrap_or(r.start)))
 }
 
-/// Completes one row. `lasting`: its run has not been ended yet.
+/// Completes one row from its file, as after a crash; says where its footage ends. `in_run`: its run
+/// reaches over it, or still lasts.
+pub(super) async fn complete_row(
+    store: &Store,
+    volumes: &Volumes,
+    row: Segment,
+    in_run: bool,
+) -> Result<Option<WallTime>, StoreError> {
+    Ok(match segment(store, volumes, row, in_run).await? {
+        Outcome::Completed { end, .. } => Some(end),
+        Outcome::Deleted | Outcome::Aside | Outcome::Failed => None,
+    })
+}
+
+/// Completes one row. `lasting`: its run has not been ended without it.
 async fn segment(
     store: &Store,
     volumes: &Volumes,

@@ -138,12 +138,14 @@ pub async fn check(
     let _lock = lock.filter(|_| options.repair);
     let store = Store::open(database, clock.clone(), sealer(config)?).await;
     let store = store.with_context(|| {
-        format!("open the index {}; if it is damaged, `vedette reindex` makes it again", database.display())
+        format!(
+            "open the index {}; if it is damaged, `vedette reindex` makes it again",
+            database.display()
+        )
     })?;
     let progress = Progress::default();
     progress.begin("vedette check");
-    let looking =
-        rebuild::check::Options { deep: options.deep, repair: options.repair, in_use };
+    let looking = rebuild::check::Options { deep: options.deep, repair: options.repair, in_use };
     let checked = if options.repair {
         let volumes = claim(config)?;
         record::recover(&store, &volumes, &clock).await.context("complete what was open")?;

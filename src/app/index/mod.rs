@@ -13,19 +13,14 @@
 mod commands;
 mod files;
 
-use std::{
-    io::IsTerminal,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::time::interval;
 use tokio_util::sync::CancellationToken;
 
-pub(super) use files::Lock;
 pub use commands::{CheckOptions, Outcome, backup, check, reindex};
+pub(super) use files::Lock;
 
 use crate::{
     clock::Clock,
@@ -62,7 +57,8 @@ pub(super) async fn open(config: &Config, clock: &Clock) -> anyhow::Result<Index
                 .context("keep the index aside that cannot be used")?;
             let aside = aside.map(|a| a.display().to_string()).unwrap_or_default();
             tracing::error!(
-                error = why, kept = aside,
+                error = why,
+                kept = aside,
                 "THE INDEX CANNOT BE USED. It is kept aside; recording goes on with a new one, and \
                  all footage is put into that again from its files. Nothing is deleted meanwhile"
             );
@@ -150,8 +146,7 @@ pub(super) async fn rebuild_behind(
 /// Says how far it is while `work` goes on: a bar on a terminal, else lines in the log.
 async fn told<T>(progress: &Progress, bar: bool, work: impl Future<Output = T>) -> T {
     let bar = bar && std::io::stderr().is_terminal();
-    let mut beat =
-        interval(if bar { Duration::from_millis(200) } else { Duration::from_secs(10) });
+    let mut beat = interval(if bar { Duration::from_millis(200) } else { Duration::from_secs(10) });
     beat.tick().await;
     tokio::pin!(work);
     loop {
