@@ -3,13 +3,18 @@
 //! Ids are made where the thing is made, not by the database, because they also stand in the
 //! segment files, from which the database can be built again. 43 bits of milliseconds and 20
 //! random ones: they sort by age, need no coordination, and two recorders' volumes can be put
-//! into one machine.
+//! into one machine. Within a process they grow whatever the clock does: a machine that boots in
+//! 1970 each time would else make the same few milliseconds' ids again and again.
 
-use std::{fmt, str::FromStr};
+use std::{
+    fmt,
+    str::FromStr,
+    sync::atomic::{AtomicI64, Ordering::Relaxed},
+};
 
 use serde::{Deserialize, Serialize};
 
-use crate::clock::Clock;
+use crate::{clock::Clock, proto::time::WallTime};
 
 macro_rules! id {
     ($($(#[$doc:meta])* $name:ident,)*) => {$(
@@ -56,9 +61,31 @@ id! {
     AuditId,
 }
 
+/// The newest id of this process.
+static NEWEST: AtomicI64 = AtomicI64::new(0);
+/// The year 2109. A clock beyond it is wrong, and must not use the ids up.
+const SENSIBLE: i64 = 1 << 62;
+
+fn of_time(wall: WallTime) -> i64 {
+    (wall.as_micros().div_euclid(1_000) & ((1 << 43) - 1)) << 20
+}
+
 fn next(clock: &Clock) -> i64 {
-    let ms = clock.now().as_micros().div_euclid(1_000) & ((1 << 43) - 1);
-    (ms << 20) | i64::from(rand::random::<u32>() & 0xf_ffff)
+    let fresh = of_time(clock.now()) | i64::from(rand::random::<u32>() & 0xf_ffff);
+    if fresh >= SENSIBLE {
+        return fresh;
+    }
+    let grown = |newest: i64| fresh.max(newest + 1);
+    grown(NEWEST.fetch_update(Relaxed, Relaxed, |newest| Some(grown(newest))).unwrap_or_default())
+}
+
+/// Ids of before `wall` were made by processes that ran before this one: from now on none of them
+/// is made again, whatever the clock says.
+pub fn not_before(wall: WallTime) {
+    let first = of_time(wall);
+    if first < SENSIBLE {
+        NEWEST.fetch_max(first, Relaxed);
+    }
 }
 
 /// What people call a camera: `[a-z0-9-]{1,63}`, in paths, URLs and labels. Never changes.
@@ -152,3 +179,25 @@ impl FromStr for Role {
 #[derive(Debug, thiserror::Error)]
 #[error("a stream is `main` or `sub`")]
 pub struct RoleError;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::proto::time::WallSpan;
+
+    #[test]
+    fn ids_grow_whatever_the_clock_does() {
+        let clock = Clock::manual(WallTime::from_micros(1_795_341_600_000_000));
+        let mut newest = RunId(0);
+        for step in [0, 0, 60, -3_600, 0, -63_072_000, 5, 63_072_000] {
+            clock.advance(WallSpan::from_secs(step));
+            let id = RunId::generate(&clock);
+            assert!(id > newest);
+            newest = id;
+        }
+        clock.set(WallTime::from_micros(i64::MAX));
+        let absurd = RunId::generate(&clock);
+        clock.set(WallTime::from_micros(1_795_341_600_000_000));
+        assert!(RunId::generate(&clock) < absurd, "nobody's ids are used up");
+    }
+}

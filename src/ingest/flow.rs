@@ -392,5 +392,7 @@ impl Flow {
 }
 
 #[cfg(test)]
+mod sync_tests;
+#[cfg(test)]
 #[path = "flow_tests.rs"]
 mod tests;

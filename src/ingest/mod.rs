@@ -17,6 +17,8 @@
 //! * Passwords are sent to the host they were configured for and shown nowhere.
 
 mod attempt;
+#[cfg(test)]
+mod clock_tests;
 mod error;
 mod flow;
 mod memory;

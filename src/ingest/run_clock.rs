@@ -13,12 +13,20 @@
 //! the map onto the envelope, within ±2 %: continuous, rising, and never a jump. An envelope that is
 //! more than two seconds off cannot be followed like that: it is a [`Fault`], and ends the run.
 //!
+//! The drift is the middle one of the slopes between the least samples of two minutes of windows:
+//! two neighbours may lie so close together that jitter between them looks like percents, and one
+//! congested window must not swing it. Where the envelope is comes from the last few windows, each
+//! carried on by the drift: whichever is lowest had the least jitter in it. When it moves by more
+//! than drift can ([`LEAP`]), what was measured before says nothing any more.
+//!
 //! A track that follows another (sound) adds a *bias* to its own envelope: what sender reports or
 //! RTP-Info say of its place beside the video. It moves the map like any other error: slewed.
 //!
 //! # Units
 //!
 //! Ticks are the track's own; everything else is microseconds, slopes are parts per billion.
+
+use std::collections::VecDeque;
 
 use crate::proto::time::{MediaTime, Timescale, WallSpan, WallTime};
 
@@ -32,6 +40,16 @@ const HORIZON: i64 = 10_000_000;
 const FIRST_WINDOW: i64 = 1_000_000;
 const FIRST_WINDOWS: u32 = 5;
 const WINDOW: i64 = 10_000_000;
+/// Windows over which the drift is measured, and the least time between two that are compared.
+const MEASURED: usize = 12;
+const BASELINE: i64 = 15_000_000;
+/// And while there are few.
+const FIRST_BASELINE: i64 = 8_000_000;
+const FEW: usize = 4;
+/// Windows whose lowest sample is the envelope.
+const FLOOR: usize = 3;
+/// An envelope that is so far off was not led there by drift: 250 ms.
+const LEAP: i64 = 250_000;
 const BILLION: i128 = 1_000_000_000;
 
 /// The camera's media clock and ours cannot be one another's any more.
@@ -53,6 +71,8 @@ pub struct RunClock {
     previous: Piece,
     /// The envelope as of the last window: offset at a media time.
     envelope: Sample,
+    /// The least samples of the last long windows, newest last.
+    history: VecDeque<Sample>,
     /// How the envelope's offset changes, ppb of media time.
     drift: i64,
     window_start: i64,
@@ -83,6 +103,14 @@ struct Sample {
     offset: i64,
 }
 
+impl Sample {
+    /// Where the envelope that it lies on is at `media`.
+    fn carried(self, media: i64, drift: i64) -> Self {
+        let ahead = share(media.saturating_sub(self.media), drift);
+        Self { media, offset: self.offset.saturating_add(ahead) }
+    }
+}
+
 fn share(span: i64, ppb: i64) -> i64 {
     let part = i128::from(span) * i128::from(ppb) / BILLION;
     i64::try_from(part).unwrap_or(if part < 0 { i64::MIN } else { i64::MAX })
@@ -103,6 +131,7 @@ impl RunClock {
             piece,
             previous: piece,
             envelope: Sample { media: 0, offset: wall.as_micros() },
+            history: VecDeque::new(),
             drift: 0,
             window_start: 0,
             windows: 0,
@@ -143,7 +172,9 @@ impl RunClock {
         if early > LIMIT {
             return Err(Fault { off: WallSpan::from_micros(early) });
         }
-        if self.least.is_none_or(|least| sample.offset < least.offset) {
+        // Beside the drift: else of a fast clock's window the last sample would be the least.
+        let lower = |least: Sample| sample.offset < least.carried(media, self.drift).offset;
+        if self.least.is_none_or(lower) {
             self.least = Some(sample);
         }
         let length = if self.windows < FIRST_WINDOWS { FIRST_WINDOW } else { WINDOW };
@@ -221,34 +252,56 @@ impl RunClock {
     /// Ends a window at `media`: a new estimate, a new piece.
     fn bend(&mut self, media: i64) -> Result<(), Fault> {
         let Some(least) = self.least else { return Ok(()) };
-        // The first long window only has short ones before it: their floors are too rough to
-        // measure a drift against.
-        let drift = if self.windows > FIRST_WINDOWS {
-            let passed = i128::from(least.media.saturating_sub(self.envelope.media).max(1));
-            let moved = i128::from(least.offset.saturating_sub(self.envelope.offset));
-            let measured = i64::try_from(moved * BILLION / passed).unwrap_or(0);
-            // Halfway to what was measured: one congested window must not swing the slope.
-            let first = self.windows == FIRST_WINDOWS + 1;
-            let blend = if first { measured } else { self.drift.midpoint(clamp_slope(measured)) };
-            clamp_slope(blend)
-        } else {
-            0
-        };
-        let ahead = share(media.saturating_sub(least.media), drift);
-        let error = self.error_of(media, least.offset.saturating_add(ahead));
-        if error.abs() > LIMIT.saturating_add(self.bias.abs()) {
-            return Err(Fault { off: WallSpan::from_micros(error.saturating_neg()) });
+        // The window by itself: whether it can be followed at all.
+        let offset = least.carried(media, self.drift).offset;
+        let moved = self.error_of(media, offset);
+        if moved.abs() > LIMIT.saturating_add(self.bias.abs()) {
+            return Err(Fault { off: WallSpan::from_micros(moved.saturating_neg()) });
         }
+        let long = self.windows >= FIRST_WINDOWS;
+        if !long || offset.saturating_sub(self.expected(media)).abs() > LEAP {
+            // The floors of short windows are too rough to measure a drift against.
+            self.history.clear();
+        }
+        if self.history.len() == MEASURED {
+            self.history.pop_front();
+        }
+        self.history.push_back(least);
+        if long {
+            self.drift = self.measured_drift().unwrap_or(self.drift);
+        }
+        let carried = self.history.iter().rev().take(FLOOR).map(|s| s.carried(media, self.drift));
+        let envelope = carried.min_by_key(|s| s.offset).unwrap_or(least);
+        let error = self.error_of(media, envelope.offset);
         let correction = i128::from(error) * BILLION / i128::from(HORIZON);
-        let slope = drift.saturating_add(i64::try_from(correction).unwrap_or(0));
+        let slope = self.drift.saturating_add(i64::try_from(correction).unwrap_or(0));
         self.previous = self.piece;
         self.piece = Piece { media, wall: self.wall_of(media), slope: clamp_slope(slope) };
-        self.drift = drift;
-        self.envelope = least;
+        self.envelope = envelope;
         self.window_start = media;
         self.windows = self.windows.saturating_add(1);
         self.least = None;
         Ok(())
+    }
+
+    /// The median slope between windows that lie far enough apart.
+    fn measured_drift(&self) -> Option<i64> {
+        let least = if self.history.len() < FEW { FIRST_BASELINE } else { BASELINE };
+        let mut slopes: Vec<i64> = Vec::with_capacity(MEASURED * MEASURED / 2);
+        for (at, from) in self.history.iter().enumerate() {
+            for to in self.history.iter().skip(at + 1) {
+                let passed = to.media.saturating_sub(from.media);
+                if passed >= least {
+                    let moved = i128::from(to.offset.saturating_sub(from.offset));
+                    let slope = moved * BILLION / i128::from(passed);
+                    slopes.push(i64::try_from(slope).unwrap_or(0));
+                }
+            }
+        }
+        let middle = slopes.len() / 2;
+        let (_, median, _) =
+            slopes.get(middle).is_some().then(|| slopes.select_nth_unstable(middle))?;
+        Some(clamp_slope(*median))
     }
 }
 
@@ -346,6 +399,16 @@ mod tests {
             last = wall;
         }
         assert!((wall - START - 2_999 * 20_000 + 120_000).abs() < 5_000);
+    }
+
+    #[test]
+    fn heavy_jitter_at_few_frames_a_second_is_no_drift() {
+        // The least sample of one window may come right before that of the next: no baseline.
+        let mixed = |n: i64| (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 33;
+        let late = |n: i64| if n % 13 == 0 { mixed(n) as i64 % 90_000 } else { 500_000 };
+        let (_, errors) = play(1_200, 0, 0, late).unwrap();
+        let worst = errors[25 * 120..].iter().map(|(_, error)| error.abs()).max().unwrap();
+        assert!(worst < 25_000, "{worst} µs off");
     }
 
     proptest! {

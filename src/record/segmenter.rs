@@ -29,6 +29,10 @@
 //! gets its place from its last unit in this run, or from the run's start; time 0 is then early
 //! enough for that unit's successor.
 //!
+//! A player goes by the ticks of a file, and two tracks whose clocks are not what they say come
+//! apart in it (8,012 ticks of sound a second that are declared as 8,000: 90 ms in a minute). So a
+//! file in which they have come apart by [`limits::APART`] is not continued beyond the next key frame.
+//!
 //! # Invariants
 //!
 //! * Every unit from the run's first key frame on is in exactly one `Append`, in order, unless it
@@ -84,6 +88,9 @@ pub mod limits {
     pub const LENGTH: WallSpan = WallSpan::from_secs(15 * 60);
     /// Longest time without video that is not yet a gap.
     pub const HOLE: WallSpan = WallSpan::from_secs(1);
+    /// Tracks whose clocks come apart in a file by so much are anchored anew: in the next segment,
+    /// which then begins with the next key frame.
+    pub const APART: WallSpan = WallSpan::from_millis(30);
     /// Units kept for the next segment while its key frame is awaited.
     pub const EARLY: usize = 1_024;
 }
@@ -429,6 +436,7 @@ impl Segmenter {
             leading,
             first,
             start: key.unit.wall,
+            origin: key.unit.wall,
             first_dts: key.unit.dts,
             end: key.unit.wall,
             tracks,
@@ -462,6 +470,11 @@ impl Segmenter {
             }
         }
         track.begun = true;
+        if opened && let Some(described) = segment.run.tracks.get(held.unit.track.as_usize()) {
+            track.off = track.off_wall(described, &held.unit, segment.origin);
+            segment.cut_at_next_key |= segment.is_apart(held.unit.track);
+        }
+        let Some(track) = segment.tracks.get_mut(held.unit.track.as_usize()) else { return };
         segment.pending_bytes += held.unit.len();
         track.pending.push(held);
     }

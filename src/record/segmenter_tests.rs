@@ -56,6 +56,8 @@ struct Bench {
     zero: Instant,
     position: u64,
     numbers: [u64; 2],
+    /// How much faster the second track's clock ticks than it says, parts per million.
+    fast: i64,
     files: Vec<File>,
     ends: Vec<GapReason>,
 }
@@ -76,6 +78,7 @@ impl Bench {
             zero: Instant::now(),
             position: 0,
             numbers: [0; 2],
+            fast: 0,
             files: Vec::new(),
             ends: Vec::new(),
         }
@@ -84,7 +87,8 @@ impl Bench {
     /// Publishes the next unit of a track at `dts`; it arrives when it is decoded.
     fn push(&mut self, run: &Arc<Run>, track: u8, dts: i64, cts: i32, key: bool) {
         let scale = run.tracks[usize::from(track)].timescale;
-        let span = MediaTime::from_ticks(dts).to_span(scale);
+        let fast = if track == 1 { self.fast } else { 0 };
+        let span = MediaTime::from_ticks(dts - dts * fast / 1_000_000).to_span(scale);
         let number = self.numbers[usize::from(track)];
         self.numbers[usize::from(track)] += 1;
         let unit = Arc::new(AccessUnit {
@@ -158,6 +162,30 @@ impl File {
 fn film(bench: &mut Bench, run: &Arc<Run>, from: i64, frames: i64, gop: i64) {
     for i in from..from + frames {
         bench.push(run, 0, i * 3_600, 0, (i - from) % gop == 0);
+    }
+}
+
+#[test]
+fn a_file_ends_before_its_sound_is_off_by_more_than_a_player_shows() {
+    // 8,012 ticks a second.
+    for (fast, most) in [(1_500, 22.0), (0, 60.0)] {
+        let mut bench = Bench::new(Duration::from_secs(60));
+        bench.fast = fast;
+        let run = run(1, &[video(640), audio(1)]);
+        for i in 0..25 * 180 {
+            bench.push(&run, 0, i * 3_600, 0, i % 25 == 0);
+            bench.push(&run, 1, i * 320, 0, true);
+        }
+        bench.end(GapReason::Disconnected);
+        let lengths =
+            bench.files.iter().filter_map(|f| Some((f.next_start? - f.start).as_secs_f64()));
+        let lengths: Vec<_> = lengths.collect();
+        assert!(lengths.iter().all(|length| *length <= most), "{lengths:?}");
+        assert!(lengths.iter().all(|length| *length >= most - 3.0), "{lengths:?}");
+        for track in 0..2 {
+            let numbers = bench.numbers(track).concat();
+            assert!(numbers.iter().copied().eq(0..numbers.len() as u64), "each unit once");
+        }
     }
 }
 

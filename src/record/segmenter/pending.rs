@@ -45,6 +45,8 @@ pub(super) struct TrackState {
     pub(super) first_number: u64,
     /// A unit of it is in the file, or pending.
     pub(super) begun: bool,
+    /// How far the file's clock is from the wall's at its last unit.
+    pub(super) off: WallSpan,
     /// The header could not say where it begins: its units wait for the next segment.
     pub(super) unplaced: bool,
 }
@@ -55,6 +57,8 @@ pub(super) struct Segment {
     pub(super) leading: TrackIndex,
     pub(super) first: Option<GapReason>,
     pub(super) start: WallTime,
+    /// When the file's time 0 was, as soon as it is open.
+    pub(super) origin: WallTime,
     /// Of the leading track's first unit.
     pub(super) first_dts: MediaTime,
     pub(super) end: WallTime,
@@ -75,6 +79,13 @@ pub(super) enum Flush {
     HoldBack,
     /// It will not come, or too late.
     All,
+}
+
+impl TrackState {
+    /// How far a unit's place in the file is from its place on the wall.
+    pub(super) fn off_wall(&self, track: &Track, unit: &AccessUnit, origin: WallTime) -> WallSpan {
+        (unit.dts - self.base).to_span(track.timescale) - (decoded_at(track, unit) - origin)
+    }
 }
 
 impl Segment {
@@ -99,6 +110,14 @@ impl Segment {
         len.to_span(timescale) > limits::FRAGMENT
     }
 
+    /// Whether a track has come apart from the leading one since the file was begun.
+    pub(super) fn is_apart(&self, track: TrackIndex) -> bool {
+        let off = |track: TrackIndex| self.tracks.get(track.as_usize()).map(|state| state.off);
+        off(track)
+            .zip(off(self.leading))
+            .is_some_and(|(own, lead)| own - lead > limits::APART || lead - own > limits::APART)
+    }
+
     /// Fixes where each track stands in the file; see the module on times in a file.
     pub(super) fn open(&mut self, seen: &[Seen]) -> Vec<TrackOpening> {
         // A track without a unit so far goes on from its last one, or from the run's start.
@@ -117,6 +136,7 @@ impl Segment {
                 origin = origin.min(wall);
             }
         }
+        self.origin = origin;
         let mut openings = Vec::with_capacity(self.tracks.len());
         for (at, (track, state)) in self.run.tracks.iter().zip(&mut self.tracks).enumerate() {
             let ticks = |span: WallSpan| MediaTime::from_span(span, track.timescale);
