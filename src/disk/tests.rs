@@ -21,6 +21,7 @@ use crate::{
     proto::{
         access_unit::{Track, Tracks},
         codec::{Parameters, g711},
+        reason::GapReason,
         time::{Timescale, WallTime},
     },
 };
@@ -259,7 +260,7 @@ async fn a_fragment_is_listed_when_it_can_be_read_and_not_before() {
     let beyond = reader.read_at(at.start, 7).await.unwrap_err();
     assert_eq!(beyond.kind(), io::ErrorKind::UnexpectedEof);
 
-    writer.close(part("tail"), true).unwrap();
+    writer.close(part("tail"), 1, true).unwrap();
     assert!(matches!(bench.next().await, Completion::Finished { .. }));
     assert!(segment.progress().finished);
     let closed = bench.next().await;
@@ -304,7 +305,9 @@ async fn after_a_failed_write_the_file_ends_with_its_last_whole_fragment() {
     bench.faults.room.store(3, SeqCst);
     writer.append(part("broken"), fragment(11, 6)).unwrap();
     match bench.next().await {
-        Completion::Failed { opened: true, source, .. } => assert!(is_full(&source)),
+        Completion::Failed { opened: true, kept: 1, fault, .. } => {
+            assert_eq!(fault.reason(), GapReason::DiskFull);
+        }
         other => panic!("{other:?}"),
     }
     assert_eq!(bench.bytes(&segment), b"headerwhole");
@@ -313,7 +316,7 @@ async fn after_a_failed_write_the_file_ends_with_its_last_whole_fragment() {
     // Room again: but a hole would be in the file.
     bench.faults.room.store(u64::MAX, SeqCst);
     writer.append(part("later"), fragment(17, 5)).unwrap();
-    writer.close(part("tail"), true).unwrap();
+    writer.close(part("tail of more"), 2, true).unwrap();
     assert!(matches!(bench.next().await, Completion::Finished { .. }));
     assert!(matches!(bench.next().await, Completion::Closed { bytes: 11, .. }));
     assert_eq!(bench.bytes(&segment), b"headerwhole");
@@ -327,7 +330,7 @@ async fn a_segment_is_whole_without_the_tail_that_found_no_room() {
     writer.append(part("whole"), fragment(6, 5)).unwrap();
     bench.written().await;
     bench.faults.room.store(2, SeqCst);
-    writer.close(part("tail"), true).unwrap();
+    writer.close(part("tail"), 1, true).unwrap();
     assert!(matches!(bench.next().await, Completion::Finished { .. }));
     assert!(matches!(bench.next().await, Completion::Closed { bytes: 11, .. }));
     assert_eq!(bench.bytes(&segment), b"headerwhole");
@@ -357,11 +360,14 @@ async fn a_name_that_repeats_gets_the_next_number() {
 #[tokio::test]
 async fn few_dirty_files_are_synced_each_and_many_at_once() {
     let mut bench = Bench::new(1 << 20, HOUR);
+    // The marker was synced, and the folders that hold it.
+    bench.faults.file_syncs.store(0, SeqCst);
+    bench.faults.folder_syncs.store(0, SeqCst);
     let mut writers: Vec<_> = (0..3).map(|id| bench.create(id)).collect();
     for _ in 0..3 {
         bench.opened().await;
     }
-    writers.pop().unwrap().close(Vec::new(), true).unwrap();
+    writers.pop().unwrap().close(Vec::new(), 0, true).unwrap();
     bench.next().await;
     assert!(matches!(bench.next().await, Completion::Closed { durable: true, .. }));
     assert_eq!(bench.faults.file_syncs.load(SeqCst), 3);
@@ -371,7 +377,7 @@ async fn few_dirty_files_are_synced_each_and_many_at_once() {
     for _ in 10..30 {
         bench.opened().await;
     }
-    writers.pop().unwrap().close(Vec::new(), true).unwrap();
+    writers.pop().unwrap().close(Vec::new(), 0, true).unwrap();
     bench.next().await;
     assert!(matches!(bench.next().await, Completion::Closed { durable: true, .. }));
     assert_eq!(bench.faults.whole_syncs.load(SeqCst), 1);
@@ -384,7 +390,7 @@ async fn the_writer_does_not_wait_for_a_slow_sync() {
     bench.faults.syncs_wait.set(true);
     let first = bench.create(1);
     bench.opened().await;
-    first.close(Vec::new(), true).unwrap();
+    first.close(Vec::new(), 0, true).unwrap();
     assert!(matches!(bench.next().await, Completion::Finished { .. }));
     let second = bench.create(2);
     bench.opened().await;
@@ -400,7 +406,7 @@ async fn a_sync_that_failed_is_not_called_durable() {
     bench.faults.syncs_fail.store(true, SeqCst);
     let writer = bench.create(1);
     bench.opened().await;
-    writer.close(Vec::new(), true).unwrap();
+    writer.close(Vec::new(), 0, true).unwrap();
     bench.next().await;
     assert!(matches!(bench.next().await, Completion::Closed { durable: false, .. }));
     assert!(bench.volumes.health()[0].last_error.is_some());
@@ -421,7 +427,7 @@ async fn shutting_down_writes_and_syncs_what_is_queued() {
     let mut bench = Bench::new(1 << 20, HOUR);
     let writer = bench.create(1);
     writer.append(part("last"), fragment(6, 4)).unwrap();
-    writer.close(part("tail"), false).unwrap();
+    writer.close(part("tail"), 1, false).unwrap();
     bench.volumes.shut_down().await;
     let segment = bench.opened().await;
     bench.written().await;

@@ -2,9 +2,14 @@
 //! the index.
 //!
 //! Recording makes rows while it writes ([`tables`]), recovery completes those that a crash left
-//! ([`mend`]), and a rebuild makes all of them again from the files alone.
+//! ([`mend`]), and a rebuild makes all of them again from the
+//! files alone ([`read()`]).
 
 mod mend;
+mod read;
 pub mod tables;
+#[cfg(test)]
+mod tests;
 
 pub use mend::{MendError, Mended, mend};
+pub use read::{Flaw, Footage, ReadError, look_deep, read};

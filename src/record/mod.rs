@@ -21,6 +21,7 @@
 //! * Nothing here waits while a camera's units pile up: disk and index have bounded queues, and
 //!   each says what happens when it is full.
 
+pub mod adopt;
 mod counters;
 mod file;
 mod recorder;

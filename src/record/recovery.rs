@@ -212,6 +212,15 @@ async fn end_of_run(store: &Store, run: &RunRow) -> Result<WallTime, StoreError>
     }
 }
 
+/// Completes one row from its file, as after a crash.
+pub(super) async fn complete(
+    store: &Store,
+    volumes: &Volumes,
+    row: Segment,
+) -> Result<(), StoreError> {
+    segment(store, volumes, row).await.map(drop)
+}
+
 async fn segment(store: &Store, volumes: &Volumes, row: Segment) -> Result<Outcome, StoreError> {
     let row = row.opened;
     let path = match volumes.absolute(&row.volume, &row.path) {

@@ -65,6 +65,9 @@ pub mod limits {
 
     /// A fragment ends when it is so long.
     pub const FRAGMENT: WallSpan = WallSpan::from_secs(1);
+    /// So long after its first unit came a fragment should be complete: its second, and a moment
+    /// for the unit that ends it.
+    pub const DUE_AFTER: Duration = Duration::from_millis(1_010);
     /// A fragment ends when its payload is so large: the camera sends ten times what cameras send.
     pub const FRAGMENT_BYTES: usize = 32 << 20;
     /// Units that waited so long are written though the fragment is not full. A little over a
@@ -213,6 +216,22 @@ impl Segmenter {
         match held.map(|h| h.position.0).min() {
             None => Some(last),
             Some(first) => first.checked_sub(1).map(Position),
+        }
+    }
+
+    /// When the pending fragment is to be complete: what is not written then is more than a crash
+    /// is to take.
+    #[must_use]
+    pub fn fragment_due(&self) -> Option<Instant> {
+        let segment = self.segment.as_ref()?;
+        let first = segment.tracks.iter().filter_map(|t| t.pending.first()).map(|h| h.at).min()?;
+        Some(first + limits::DUE_AFTER)
+    }
+
+    /// The segment ends with the next key frame, whatever its length: its volume is to be left.
+    pub fn leave_at_next_key(&mut self) {
+        if let Some(segment) = &mut self.segment {
+            segment.cut_at_next_key = true;
         }
     }
 

@@ -32,6 +32,12 @@ use crate::{
 };
 
 const EPOCH: WallTime = WallTime::from_micros(1_795_341_600_000_000);
+/// Real time, for the disk's threads are real.
+const PACE: disk::Pace = disk::Pace {
+    look: Duration::from_millis(20),
+    first: Duration::from_millis(20),
+    longest: Duration::from_millis(200),
+};
 const ALWAYS: WallRange = WallTime::from_micros(0)..WallTime::from_micros(i64::MAX);
 
 fn hex(text: &str) -> Bytes {
@@ -122,7 +128,7 @@ fn open_volumes(folder: &TempDir, fs: Arc<dyn Fs>, queue_bytes: usize) -> Arc<Vo
         VolumeSettings { path: folder.path().join("v"), max_bytes: None, min_free_bytes: 0 };
     let sync_interval = Duration::from_millis(50);
     let settings = disk::Settings { volumes: vec![volume], queue_bytes, sync_interval };
-    Volumes::open_on(settings, fs).unwrap()
+    Volumes::open_with(settings, disk::Options { fs, pace: PACE, ..Default::default() }).unwrap()
 }
 
 fn camera(clock: &Clock) -> Camera {
