@@ -339,7 +339,11 @@ async fn only_locked_footage_left_is_said_and_goes_when_the_lock_is_gone() {
     site.look();
     assert_eq!(site.round().await.deleted, 0);
     assert_eq!(site.state(Reason::FreeSpace), State::Blocked(Blocked::Locked));
+    let mut state = site.store.watch_state();
+    let before = *state.borrow_and_update();
     site.store.delete_lock(lock).await.unwrap().unwrap();
+    // Told after the answer; the task is woken by it.
+    state.wait_for(|generation| *generation > before).await.unwrap();
     assert!(site.round().await.deleted > 0);
     assert_eq!(site.ids(door).await, ids[4..18]);
     site.assert_whole(&[door]).await;
