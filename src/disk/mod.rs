@@ -56,5 +56,5 @@ pub use reader::{MAX_READ, ReadError, SegmentReader};
 pub use room::Room;
 pub use single::Volume;
 pub use state::{VolumeState, is_full};
-pub use unlink::NotUnlinked;
+pub use unlink::{NotUnlinked, Unlinked};
 pub use volume::{NoRoom, Options, Settings, VolumeError, VolumeHealth, VolumeSettings, Volumes};

@@ -41,7 +41,7 @@ mod tests;
 mod unlink;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -68,6 +68,8 @@ pub use round::Round;
 pub const EVERY: Duration = Duration::from_secs(30);
 /// And this far at least, so that a volume that asks without end does not keep the index busy.
 const AT_LEAST: Duration = Duration::from_secs(1);
+/// The same after a round that found nothing to delete.
+const IN_VAIN: Duration = Duration::from_secs(4);
 /// Rows are pruned by age so often.
 const PRUNE_EVERY: Duration = Duration::from_secs(3_600);
 /// Seconds of writing that a volume's reserve holds: two rounds.
@@ -183,24 +185,23 @@ impl Retention {
         let stop = attempt.stop().clone();
         let mut changed = self.parts.store.watch_state();
         let mut doomed = self.parts.store.watch_unlinks();
+        let mut volumes = self.parts.volumes.changed();
         let mut rounds = interval(EVERY);
         rounds.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut prune_at = Instant::now();
         let room = Arc::clone(self.parts.volumes.room());
-        // Asked of since the last round.
-        let mut full = BTreeSet::new();
         loop {
             let began = Instant::now();
             changed.mark_unchanged();
             doomed.mark_unchanged();
-            let round = match self.round_for(&full, &stop).await {
+            volumes.mark_unchanged();
+            let round = match self.round_until(&stop).await {
                 Ok(round) => round,
                 Err(error) => {
                     self.counters.failures.fetch_add(1, Relaxed);
                     return Err(error);
                 }
             };
-            full.clear();
             attempt.works();
             if prune_at <= began && !stop.is_cancelled() {
                 self.prune(&stop).await?;
@@ -214,13 +215,14 @@ impl Retention {
                 () = stop.cancelled() => return Ok(()),
                 _ = rounds.tick() => {}
                 () = self.bell.notified() => {}
-                asked = room.asked() => full = asked,
+                _ = room.asked() => {}
                 Ok(()) = changed.changed() => {}
                 Ok(()) = doomed.changed() => {}
+                Ok(()) = volumes.changed() => {}
             }
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = sleep_until(began + AT_LEAST) => {}
+                () = sleep_until(began + if round.deleted > 0 { AT_LEAST } else { IN_VAIN }) => {}
             }
         }
     }

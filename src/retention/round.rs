@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::{Arc, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    sync::{
+        Arc, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -18,6 +21,7 @@ use super::{
     unlink::Unlinker,
 };
 use crate::{
+    disk::{Volume, VolumeState},
     id::StreamId,
     model::{FootageStream, VolumeUse},
     proto::time::WallTime,
@@ -27,6 +31,8 @@ use crate::{
 const LOADS: usize = 64;
 /// Between two steps, while no volume is full: the index is others' too.
 const PAUSE: Duration = Duration::from_millis(20);
+/// Freed at once where a quota leaves no room: more than a full volume needs to be taken for well.
+const QUOTA_STEP: u64 = 2 << 20;
 /// Meta key of a rebuild under way; not empty while locks may not be back.
 const REBUILD: &str = "rebuild";
 
@@ -78,7 +84,7 @@ impl Retention {
     ///
     /// When the index did not answer; what was done stays done.
     pub async fn round(&self) -> Result<Round> {
-        self.round_for(&BTreeSet::new(), &CancellationToken::new()).await
+        self.round_until(&CancellationToken::new()).await
     }
 
     /// How it would stand with all limits if a round began now, and what would go next, also where
@@ -91,16 +97,11 @@ impl Retention {
         let mut lanes = Lanes::new();
         lanes.begin(*self.parts.store.watch_state().borrow());
         let waiting = |_: &str| 0;
-        let (_, _, report) = self.look(&mut lanes, &BTreeSet::new(), true, waiting).await?;
+        let (_, _, report) = self.look(&mut lanes, true, waiting).await?;
         Ok(Arc::new(report))
     }
 
-    /// `asked`: volumes on which a write found no room.
-    pub(super) async fn round_for(
-        &self,
-        asked: &BTreeSet<String>,
-        stop: &CancellationToken,
-    ) -> Result<Round> {
+    pub(super) async fn round_until(&self, stop: &CancellationToken) -> Result<Round> {
         let began = Instant::now();
         let mut guard = self.work.lock().await;
         let work = &mut *guard;
@@ -111,11 +112,11 @@ impl Retention {
             self.report.send_replace(Arc::new(report));
             return Ok(round);
         }
-        self.unlink(work, asked, &mut round).await?;
+        self.unlink(work, &mut round).await?;
         work.lanes.begin(*self.parts.store.watch_state().borrow());
         let Work { lanes, unlinker, .. } = &mut *work;
         let (plan, input, report) =
-            self.look(lanes, asked, false, |volume| unlinker.waiting(volume)).await?;
+            self.look(lanes, false, |volume| unlinker.waiting(volume)).await?;
         self.tell(report);
         round.more = plan.more || !plan.wants.is_empty();
         for step in &plan.steps {
@@ -123,7 +124,7 @@ impl Retention {
                 break;
             }
             self.carry_out(work, step, &mut round).await?;
-            self.unlink(work, asked, &mut round).await?;
+            self.unlink(work, &mut round).await?;
             if !input.volumes.iter().any(|v| v.full) {
                 tokio::time::sleep(PAUSE).await;
             }
@@ -150,7 +151,6 @@ impl Retention {
     async fn look(
         &self,
         lanes: &mut Lanes,
-        asked: &BTreeSet<String>,
         preview: bool,
         waiting: impl Fn(&str) -> u64,
     ) -> Result<(Plan, Input, Report)> {
@@ -166,9 +166,11 @@ impl Retention {
             Err(held) => (self.parts.clock.now(), Some(held)),
         };
         let mut loads = 0;
+        let standings: Vec<Standing> =
+            self.parts.volumes.all().iter().map(|v| self.standing(v.name())).collect();
         let (input, plan) = loop {
             lanes.find_epochs(store, now).await?;
-            let mut input = self.input(lanes, &streams, &by_stream, asked, &waiting, now);
+            let mut input = self.input(lanes, &streams, &by_stream, &standings, &waiting, now);
             (input.age_held, input.preview) = (age_held.is_some(), preview);
             let plan = plan::plan(&input);
             loads += 1;
@@ -209,7 +211,7 @@ impl Retention {
         lanes: &Lanes,
         streams: &[FootageStream],
         uses: &HashMap<StreamId, Vec<VolumeUse>>,
-        asked: &BTreeSet<String>,
+        standings: &[Standing],
         waiting: &impl Fn(&str) -> u64,
         now: WallTime,
     ) -> Input {
@@ -258,9 +260,9 @@ impl Retention {
             });
         }
         let mut observed = self.observed();
-        let volume = |(at, volume): (usize, &Arc<crate::disk::Volume>)| {
+        let all = volumes.all().iter().zip(standings).enumerate();
+        let volume = |(at, (volume, standing)): (usize, (&Arc<Volume>, &Standing))| {
             let (name, settings) = (volume.name(), volume.settings());
-            let standing = self.standing(name, asked);
             let (open_bytes, largest) = open_on.get(at).copied().unwrap_or_default();
             let used = used_on.get(at).copied().unwrap_or_default().saturating_add(open_bytes);
             let seen: &mut Observed = observed.entry(name.to_owned()).or_default();
@@ -283,28 +285,30 @@ impl Retention {
             now,
             age_held: false,
             preview: false,
-            volumes: volumes.all().iter().enumerate().map(volume).collect(),
+            volumes: all.map(volume).collect(),
             streams: inputs,
         }
     }
 
     /// How a volume stands now.
-    fn standing(&self, name: &str, asked: &BTreeSet<String>) -> Standing {
+    fn standing(&self, name: &str) -> Standing {
         let volumes = &self.parts.volumes;
-        let health = volumes.health().into_iter().find(|h| h.path == name);
+        let state = volumes.state(name);
         let counters = volumes.counters().into_iter().find(|(n, _)| n == name);
-        let settings = volumes.all().iter().find(|v| v.name() == name);
-        let least = settings.map_or(0, |v| v.settings().min_free_bytes);
-        let (free, total) = health.as_ref().map_or((0, 0), |h| (h.free_bytes, h.total_bytes));
-        let no_room = total > 0 && free <= least;
-        let usable = health.is_some_and(|h| h.writable || no_room);
-        Standing {
-            usable,
-            full: usable && (no_room || asked.contains(name)),
-            free,
-            total,
-            written: counters.map_or(0, |(_, c)| c.bytes_written.load(Relaxed)),
+        let (mut free, total, written) = counters.map_or((0, 0, 0), |(_, c)| {
+            let get = |counter: &AtomicU64| counter.load(Relaxed);
+            (get(&c.free_bytes), get(&c.total_bytes), get(&c.bytes_written))
+        });
+        let least = volumes.get(name).map_or(0, |v| v.settings().min_free_bytes);
+        // Of one that fails, is read-only or missing nothing can be unlinked; it may come back.
+        let usable = matches!(state, Some(VolumeState::Ready | VolumeState::Full));
+        let full = usable && (state == Some(VolumeState::Full) || (total > 0 && free <= least));
+        if full && free > least {
+            // Writes find no room where the file system says that there is some: a quota. What is
+            // deleted lets a write through; the volume is then tried, and not full any more.
+            free = least.saturating_sub(QUOTA_STEP);
         }
+        Standing { usable, full, free, total, written }
     }
 
     /// Deletes the rows of a step.
@@ -331,19 +335,14 @@ impl Retention {
     }
 
     /// Unlinks what waits.
-    async fn unlink(
-        &self,
-        work: &mut Work,
-        asked: &BTreeSet<String>,
-        round: &mut Round,
-    ) -> Result<()> {
+    async fn unlink(&self, work: &mut Work, round: &mut Round) -> Result<()> {
         let standing: HashMap<String, (bool, bool)> = self
             .parts
             .volumes
             .all()
             .iter()
             .map(|v| {
-                let Standing { usable, full, .. } = self.standing(v.name(), asked);
+                let Standing { usable, full, .. } = self.standing(v.name());
                 (v.name().to_owned(), (usable, full))
             })
             .collect();
@@ -354,10 +353,17 @@ impl Retention {
         }
         work.usable = usable;
         let may = |volume: &str| standing.get(volume).filter(|s| s.0).map(|(_, full)| *full);
-        let freed = |volume: &str, bytes: u64, (free, written): (u64, u64)| {
+        let late = |volume: &str, bytes: u64| {
+            let Standing { free, written, .. } = self.standing(volume);
             self.observed().entry(volume.to_owned()).or_default().unlinked(bytes, free, written);
         };
-        let unlinked = work.unlinker.pass(may, freed).await?;
+        let unlinked = work.unlinker.pass(may, late).await?;
+        if unlinked.files > 0 {
+            for volume in self.parts.volumes.all() {
+                // One that is full is tried at once.
+                self.parts.volumes.look_at_room(volume.name());
+            }
+        }
         round.unlinked += unlinked.files;
         self.counters.unlinked.fetch_add(unlinked.files, Relaxed);
         self.counters.unlink_failures.fetch_add(unlinked.failed, Relaxed);
