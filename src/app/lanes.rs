@@ -159,7 +159,56 @@ impl Drop for Lanes {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+    use rand::{RngExt, SeedableRng, rngs::StdRng};
+
     use super::*;
+    use crate::{
+        ingest::run_clock::RunClock,
+        proto::time::{Timescale, WallTime},
+    };
+
+    /// When this lane fetches what comes: the moments between its rests, in microseconds.
+    struct Fetches {
+        random: StdRng,
+        at: i64,
+    }
+
+    impl Fetches {
+        /// The first at or after `arrival`. Rests are short while the run is young, as in `ingest/attempt.rs`.
+        fn next(&mut self, arrival: i64) -> i64 {
+            while self.at < arrival {
+                let least = i64::try_from(COALESCE.as_micros()).unwrap();
+                let gather = i64::try_from(self.random.random_range(GATHER)).unwrap();
+                self.at += if self.at < 6_000_000 { least } else { gather };
+            }
+            self.at
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn a_camera_s_wall_clock_is_as_good_with_rests_as_without(
+            seed in any::<u64>(),
+            fps in prop::sample::select(vec![5_i64, 12, 25, 50]),
+            drift_ppm in -10_000_i64..10_000,
+            begun in 0_i64..40_000,
+        ) {
+            let mut fetches = Fetches { random: StdRng::seed_from_u64(seed), at: 0 };
+            let mut clock = RunClock::new(Timescale::VIDEO, 0, WallTime::from_micros(begun));
+            for n in 0..fps * 300 {
+                let ticks = n * 90_000 / fps;
+                let media = ticks * 1_000_000 / 90_000;
+                let sent = begun + media + media * drift_ppm / 1_000_000;
+                clock.observe(ticks, WallTime::from_micros(fetches.next(sent))).unwrap();
+                let error = clock.wall(ticks).as_micros() - sent;
+                // The drift itself takes a minute to be learned.
+                prop_assert!(n < fps * 60 || error.abs() < 20_000, "{error} µs at {n}");
+            }
+        }
+    }
 
     #[tokio::test]
     async fn streams_take_turns_and_all_lanes_end() {

@@ -168,6 +168,8 @@ pub(crate) struct Film {
     taken: usize,
 }
 
+/// Bytes that a film's pictures are cut from: more than a processor's cache holds for all of them.
+pub(crate) const MATTER: usize = 4 << 20;
 /// In multiples of any other picture.
 const KEY_WEIGHT: usize = 6;
 const SOUND_RATE: u32 = 48_000;
@@ -189,7 +191,7 @@ impl Film {
         let publisher = world.hub.channel(stream).publish(run).unwrap();
         // Large enough that it does not come out of the processor's cache each time.
         let matter: Bytes =
-            (0_u32..4 << 20).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+            (0..MATTER as u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
         Self { publisher, shape, began, numbers: [0; 2], matter, taken: 0 }
     }
 

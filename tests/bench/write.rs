@@ -14,7 +14,7 @@ use vedette::disk::RealFs;
 
 use super::{
     process::{Stopwatch, setting},
-    world::{Shape, World, room},
+    world::{MATTER, Shape, World, room},
 };
 
 const STREAMS: usize = 8;
@@ -83,7 +83,10 @@ async fn recorded(seconds: u64) -> Cost {
 
 fn bare(seconds: u64, bytes: u64) -> Cost {
     let folder = tempfile::tempdir().unwrap();
-    let fragment = vec![0x5a; usize::try_from(bytes / seconds / STREAMS as u64).unwrap()];
+    let size = usize::try_from(bytes / seconds / STREAMS as u64).unwrap();
+    // As much matter as the films have, so that it is as cold.
+    let matter: Vec<u8> = (0..STREAMS * MATTER).map(|n| n as u8).collect();
+    let mut fragments = matter.chunks_exact(size).cycle();
     let watch = Stopwatch::start();
     let mut synced = Instant::now();
     let mut files: Vec<File> = Vec::new();
@@ -94,7 +97,7 @@ fn bare(seconds: u64, bytes: u64) -> Cost {
             files = (0..STREAMS).map(|n| File::create(name(n)).unwrap()).collect();
         }
         for file in &mut files {
-            file.write_all(&fragment).unwrap();
+            file.write_all(fragments.next().unwrap()).unwrap();
         }
         if synced.elapsed() >= SYNC_EVERY {
             files.iter().for_each(|f| f.sync_data().unwrap());
@@ -107,6 +110,6 @@ fn bare(seconds: u64, bytes: u64) -> Cost {
         cpu,
         wall,
         fragments: seconds * STREAMS as u64,
-        bytes: (fragment.len() * STREAMS) as u64 * seconds,
+        bytes: (size * STREAMS) as u64 * seconds,
     }
 }
