@@ -13,12 +13,19 @@
 //! the map onto the envelope, within ±2 %: continuous, rising, and never a jump. An envelope that is
 //! more than two seconds off cannot be followed like that: it is a [`Fault`], and ends the run.
 //!
+//! A window's floor is the unit that came earliest by the drift as known; else, with a clock that
+//! runs fast, it would always be one of the window's first. The drift is measured over the floors of
+//! some windows: two that happen to stand side by side tell nothing of it, and a recorder that
+//! fetches units some tens of milliseconds after they came makes floors rough.
+//!
 //! A track that follows another (sound) adds a *bias* to its own envelope: what sender reports or
 //! RTP-Info say of its place beside the video. It moves the map like any other error: slewed.
 //!
 //! # Units
 //!
 //! Ticks are the track's own; everything else is microseconds, slopes are parts per billion.
+
+use std::collections::VecDeque;
 
 use crate::proto::time::{MediaTime, Timescale, WallSpan, WallTime};
 
@@ -32,6 +39,10 @@ const HORIZON: i64 = 10_000_000;
 const FIRST_WINDOW: i64 = 1_000_000;
 const FIRST_WINDOWS: u32 = 5;
 const WINDOW: i64 = 10_000_000;
+/// Floors of so many windows are kept to measure the drift by.
+const FLOORS: usize = 4;
+/// No drift is measured between floors closer to one another than this.
+const BASELINE: i64 = WINDOW / 2;
 const BILLION: i128 = 1_000_000_000;
 
 /// The camera's media clock and ours cannot be one another's any more.
@@ -58,6 +69,8 @@ pub struct RunClock {
     window_start: i64,
     windows: u32,
     least: Option<Sample>,
+    /// Of the last windows, oldest first; the run's first short ones do not count.
+    floors: VecDeque<Sample>,
     bias: i64,
 }
 
@@ -107,6 +120,7 @@ impl RunClock {
             window_start: 0,
             windows: 0,
             least: None,
+            floors: VecDeque::with_capacity(FLOORS),
             bias: 0,
         }
     }
@@ -143,7 +157,7 @@ impl RunClock {
         if early > LIMIT {
             return Err(Fault { off: WallSpan::from_micros(early) });
         }
-        if self.least.is_none_or(|least| sample.offset < least.offset) {
+        if self.least.is_none_or(|least| self.beyond(sample) < self.beyond(least)) {
             self.least = Some(sample);
         }
         let length = if self.windows < FIRST_WINDOWS { FIRST_WINDOW } else { WINDOW };
@@ -207,6 +221,27 @@ impl RunClock {
         self.envelope.offset.saturating_add(share(passed, self.drift))
     }
 
+    /// By how much it is later than expected.
+    fn beyond(&self, sample: Sample) -> i64 {
+        sample.offset.saturating_sub(self.expected(sample.media))
+    }
+
+    /// The drift by the floor of a window, and those before it.
+    fn drift_by(&self, floor: Sample) -> i64 {
+        let Some(first) = self.floors.front() else { return self.drift };
+        let passed = floor.media.saturating_sub(first.media);
+        if passed < BASELINE {
+            return self.drift;
+        }
+        let moved = i128::from(floor.offset.saturating_sub(first.offset));
+        let measured = i64::try_from(moved * BILLION / i128::from(passed)).unwrap_or(0);
+        if self.floors.len() == 1 {
+            return clamp_slope(measured);
+        }
+        // Halfway to what was measured: one congested window must not swing the slope.
+        clamp_slope(self.drift.midpoint(clamp_slope(measured)))
+    }
+
     fn error_of(&self, media: i64, envelope: i64) -> i64 {
         let target = media.saturating_add(envelope).saturating_add(self.bias);
         target.saturating_sub(self.wall_of(media))
@@ -215,19 +250,9 @@ impl RunClock {
     /// Ends a window at `media`: a new estimate, a new piece.
     fn bend(&mut self, media: i64) -> Result<(), Fault> {
         let Some(least) = self.least else { return Ok(()) };
-        // The first long window only has short ones before it: their floors are too rough to
-        // measure a drift against.
-        let drift = if self.windows > FIRST_WINDOWS {
-            let passed = i128::from(least.media.saturating_sub(self.envelope.media).max(1));
-            let moved = i128::from(least.offset.saturating_sub(self.envelope.offset));
-            let measured = i64::try_from(moved * BILLION / passed).unwrap_or(0);
-            // Halfway to what was measured: one congested window must not swing the slope.
-            let first = self.windows == FIRST_WINDOWS + 1;
-            let blend = if first { measured } else { self.drift.midpoint(clamp_slope(measured)) };
-            clamp_slope(blend)
-        } else {
-            0
-        };
+        // Floors of the short windows are too rough to measure a drift by.
+        let long = self.windows >= FIRST_WINDOWS;
+        let drift = if long { self.drift_by(least) } else { 0 };
         let ahead = share(media.saturating_sub(least.media), drift);
         let error = self.error_of(media, least.offset.saturating_add(ahead));
         if error.abs() > LIMIT.saturating_add(self.bias.abs()) {
@@ -239,6 +264,12 @@ impl RunClock {
         self.piece = Piece { media, wall: self.wall_of(media), slope: clamp_slope(slope) };
         self.drift = drift;
         self.envelope = least;
+        if long {
+            if self.floors.len() == FLOORS {
+                self.floors.pop_front();
+            }
+            self.floors.push_back(least);
+        }
         self.window_start = media;
         self.windows = self.windows.saturating_add(1);
         self.least = None;
@@ -280,6 +311,19 @@ mod tests {
         let late = |n: i64| if n % 3 == 0 { 0 } else { (n * 7_919) % 150_000 };
         let (_, errors) = play(120, 0, 0, late).unwrap();
         assert!(errors.iter().all(|(_, error)| error.abs() < 1_000), "{errors:?}");
+    }
+
+    #[test]
+    fn two_floors_side_by_side_do_not_swing_the_clock() {
+        // The last frame of a window and one soon after it are less late than all others.
+        let late = |n: i64| match n {
+            1_624 => 4_000,
+            1_628 => 0,
+            _ => 10_000,
+        };
+        let (_, errors) = play(120, 0, 0, late).unwrap();
+        let worst = errors[25 * 30..].iter().map(|(_, error)| error.abs()).max().unwrap();
+        assert!(worst <= 13_000, "{worst} µs off");
     }
 
     #[test]
