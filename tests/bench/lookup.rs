@@ -29,7 +29,7 @@ const CAMERAS: usize = 100;
 const RUN: i64 = 500;
 const MINUTE: i64 = 60_000_000;
 /// 2026-01-01.
-const FIRST: i64 = 1_767_225_600_000_000;
+pub(crate) const FIRST: i64 = 1_767_225_600_000_000;
 const DAY: i64 = 24 * 60 * MINUTE;
 const LOOKUPS: usize = 5_000;
 

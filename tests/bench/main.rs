@@ -17,6 +17,7 @@
 
 mod bare;
 mod lookup;
+mod plan;
 mod process;
 mod record;
 mod slow;
@@ -28,7 +29,7 @@ mod write;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const ALL: [&str; 5] = ["record", "write", "slow", "lookup", "start"];
+const ALL: [&str; 6] = ["record", "write", "slow", "lookup", "start", "plan"];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -49,7 +50,8 @@ fn main() {
             "write" => runtime.block_on(write::run()),
             "slow" => runtime.block_on(slow::run()),
             "lookup" => runtime.block_on(lookup::run()),
-            _ => runtime.block_on(start::run()),
+            "start" => runtime.block_on(start::run()),
+            _ => runtime.block_on(plan::run()),
         }
         println!();
     }

@@ -129,6 +129,7 @@ fn camera(clock: &Clock, name: String) -> Camera {
         streams: vec![stream],
         created: now,
         updated: now,
+        sealed_broken: false,
     }
 }
 
