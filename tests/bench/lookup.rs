@@ -28,6 +28,8 @@ const CAMERAS: usize = 100;
 /// Segments of a run: about eight hours.
 const RUN: i64 = 500;
 const MINUTE: i64 = 60_000_000;
+/// After each run.
+const GAP: i64 = 5_000_000;
 /// 2026-01-01.
 pub(crate) const FIRST: i64 = 1_767_225_600_000_000;
 const DAY: i64 = 24 * 60 * MINUTE;
@@ -117,7 +119,8 @@ impl Index {
         let cameras = insert_cameras(&store, &clock, cameras).await;
         let streams: Vec<StreamId> = cameras.iter().map(|c| c.streams[0].id).collect();
         let volume = folder.path().join("footage").to_string_lossy().into_owned();
-        template(&store, streams[0], volume).await;
+        let each = segments / streams.len() as i64;
+        template(&store, streams[0], volume, each).await;
         store.close().await;
 
         let options =
@@ -129,7 +132,6 @@ impl Index {
                 .await
                 .unwrap();
         }
-        let each = segments / streams.len() as i64;
         sqlx::raw_sql("begin").execute(&mut db).await.unwrap();
         for (n, stream) in streams.iter().enumerate() {
             fill(&mut db, *stream, n as i64, each).await;
@@ -170,10 +172,10 @@ fn sealer(folder: &Path) -> Sealer {
 }
 
 /// The first segment of the first stream: a minute with a key frame each second.
-async fn template(store: &Store, stream: StreamId, volume: String) {
+async fn template(store: &Store, stream: StreamId, volume: String, each: i64) {
     let start = WallTime::from_micros(FIRST);
     let (id, run) = (SegmentId(1), RunId(1));
-    let end = start + WallSpan::from_micros(RUN * MINUTE);
+    let end = start + WallSpan::from_micros(RUN.min(each) * MINUTE - GAP);
     store.open_run(RunRow { id: run, stream, epoch: 0, start, end: None }).await.unwrap();
     let track = TrackStart {
         first_number: 0,
@@ -217,50 +219,44 @@ async fn template(store: &Store, stream: StreamId, volume: String) {
     store.close_run(run, end).await.unwrap();
 }
 
-/// `each` segments of one stream: a minute each, in runs of [`RUN`] with five seconds of gap between them.
+/// `each` segments of one stream: a minute each, in runs of [`RUN`] with five seconds of gap after each run.
 async fn fill(db: &mut SqliteConnection, stream: StreamId, place: i64, each: i64) {
-    let first_id = place * each + 1;
-    // Of segment `i`: its start. Gaps are taken from the last segment of a run.
-    let start = format!("{FIRST} + i * {MINUTE}");
-    let end = format!("({start} + {MINUTE} - iif(i % {RUN} = {RUN} - 1, 5000000, 0))");
-    let run = format!("({} + i / {RUN} + 1)", place * (each / RUN + 1));
-    let id = format!("({first_id} + i)");
-    let numbers = |from: i64, to: i64| {
-        format!(
-            "with recursive n(i) as (select {from} union all select i + 1 from n where i + 1 < {to}) "
-        )
-    };
-    let skip = i64::from(place == 0);
     let stream = stream.0;
-    let rows = each / RUN + i64::from(each % RUN > 0);
-    let mut script = Vec::new();
-    let run_at = format!("{FIRST} + i * {}", RUN * MINUTE);
-    script.push(
-        numbers(skip, rows)
+    // The template is the first of all, and already there.
+    let skip = i64::from(place == 0);
+    let runs = each / RUN + i64::from(each % RUN > 0);
+    let id = format!("({} + i)", place * each + 1);
+    let run_id = |at: &str| format!("({} + {at})", place * runs + 1);
+    // Of segment or run `i`; `end` before the gap.
+    let start = |length: i64| format!("({FIRST} + i * {length})");
+    let run_end = format!("({FIRST} + min((i + 1) * {RUN}, {each}) * {MINUTE} - {GAP})");
+    let end = format!(
+        "({FIRST} + (i + 1) * {MINUTE} - iif(i % {RUN} = {RUN} - 1 or i = {each} - 1, {GAP}, 0))"
+    );
+    let path = format!(
+        "printf('camera-{}/main/%s.mp4', strftime('%Y-%m-%d/%H/%M-%S.000Z.0', {} + i * 60, 'unixepoch'))",
+        place + 1,
+        FIRST / 1_000_000
+    );
+    let script = [
+        numbers(skip, runs)
             + &copy(
                 db,
                 "run",
                 "id = 1",
                 &[
                     ("stream", stream.to_string()),
-                    ("start_us", run_at.clone()),
-                    ("id", format!("{} + i + 1", place * (each / RUN + 1))),
-                    ("end_us", format!("{run_at} + {} - 5000000", RUN * MINUTE)),
+                    ("start_us", start(RUN * MINUTE)),
+                    ("id", run_id("i")),
+                    ("end_us", run_end.clone()),
                 ],
             )
             .await,
-    );
-    script.push(format!(
-        "{} insert into gap (stream, lane, start_us, end_us, reason)
-         select {stream}, 0, {run_at} + {} - 5000000, {run_at} + {}, 'disconnected' from n",
-        numbers(0, rows),
-        RUN * MINUTE,
-        RUN * MINUTE
-    ));
-    let path = "printf('camera-%d/main/%s.mp4', PLACE, strftime('%Y-%m-%d/%H/%M-%S.000Z.0', FIRST + i * 60, 'unixepoch'))"
-        .replace("PLACE", &(place + 1).to_string())
-        .replace("FIRST", &(FIRST / 1_000_000).to_string());
-    script.push(
+        format!(
+            "{} insert into gap (stream, lane, start_us, end_us, reason)
+             select {stream}, 0, {run_end}, {run_end} + {GAP}, 'disconnected' from n",
+            numbers(0, runs)
+        ),
         numbers(skip, each)
             + &copy(
                 db,
@@ -268,26 +264,30 @@ async fn fill(db: &mut SqliteConnection, stream: StreamId, place: i64, each: i64
                 "id = 1",
                 &[
                     ("stream", stream.to_string()),
-                    ("start_us", start),
+                    ("start_us", start(MINUTE)),
                     ("id", id.clone()),
-                    ("run", run),
+                    ("run", run_id(&format!("i / {RUN}"))),
                     ("sequence", format!("i % {RUN}")),
                     ("end_us", end),
                     ("path", path),
                 ],
             )
             .await,
-    );
-    script.push(
         numbers(skip, each)
             + &copy(db, "segment_keys", "segment = 1", &[("segment", id.clone())]).await,
-    );
-    script.push(
         numbers(skip, each) + &copy(db, "segment_track", "segment = 1", &[("segment", id)]).await,
-    );
+    ];
     for sql in script {
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(&mut *db).await.unwrap();
     }
+}
+
+/// The numbers from `from` up to `to`, without it, as `n(i)`.
+fn numbers(from: i64, to: i64) -> String {
+    format!(
+        "with recursive n(i) as (select {from} where {from} < {to}
+         union all select i + 1 from n where i + 1 < {to}) "
+    )
 }
 
 /// `insert … select`: the template's row (or rows) once for each number, but for some columns.

@@ -19,6 +19,7 @@ mod bare;
 mod lookup;
 mod plan;
 mod process;
+mod rebuild;
 mod record;
 mod slow;
 mod start;
@@ -29,7 +30,7 @@ mod write;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const ALL: [&str; 6] = ["record", "write", "slow", "lookup", "start", "plan"];
+const ALL: [&str; 7] = ["record", "write", "slow", "lookup", "start", "plan", "rebuild"];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -51,7 +52,8 @@ fn main() {
             "slow" => runtime.block_on(slow::run()),
             "lookup" => runtime.block_on(lookup::run()),
             "start" => runtime.block_on(start::run()),
-            _ => runtime.block_on(plan::run()),
+            "plan" => runtime.block_on(plan::run()),
+            _ => runtime.block_on(rebuild::run()),
         }
         println!();
     }

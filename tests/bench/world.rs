@@ -82,9 +82,11 @@ impl World {
         self.cameras.iter().map(|camera| Film::begin(self, camera.streams[0].id, shape)).collect()
     }
 
-    pub(crate) async fn end(self) {
+    /// Closes everything; what is left is its folder.
+    pub(crate) async fn end(self) -> TempDir {
         self.volumes.shut_down().await;
         self.store.close().await;
+        self.folder
     }
 }
 
