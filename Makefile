@@ -1,6 +1,6 @@
 # make run     build Vedette and start it with three simulated cameras, to look at
 # make test    everything that must hold, from formatting to foreign players; installs what it needs
-# make bench   what recording costs, beside ffmpeg and a bare loop
+# make bench   what recording, writing, looking up and starting cost, beside ffmpeg and bare loops
 # make fuzz    ten million cases a parser
 SHELL := /bin/sh
 export PATH := $(CURDIR)/.tools/venv/bin:$(PATH)
@@ -48,7 +48,7 @@ unit: web
 	$(CARGO) nextest run --locked --no-fail-fast
 
 bench: tools web
-	$(CARGO) bench --locked --bench record
+	$(CARGO) bench --locked --bench bench -- $(BENCH)
 
 fuzz: tools web
 	PROPTEST_CASES=10000000 $(CARGO) nextest run --locked --release --profile fuzz --test fuzz

@@ -23,7 +23,12 @@ use futures_util::future::{BoxFuture, OptionFuture, join_all};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, info_span};
 
-use super::{blame, coverage::CoverageCache, lanes::Lanes, recording::Recording};
+use super::{
+    blame,
+    coverage::CoverageCache,
+    lanes::{Lane, Lanes},
+    recording::Recording,
+};
 use crate::{
     clock::Clock,
     disk::Volumes,
@@ -230,7 +235,8 @@ impl CameraSet {
             return Stream { plan, status, pull: None, recording: None };
         }
         let channel = self.parts.hub.channel(id);
-        let lane = self.parts.lanes.pick();
+        let Lane { handle: lane, haste } = self.parts.lanes.pick();
+        channel.served_by(haste);
         let recording = plan.recorded.then(|| {
             let target = record::Target {
                 camera: plan.camera,

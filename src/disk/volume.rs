@@ -314,7 +314,7 @@ impl Volumes {
     /// [`ReadError::Outside`], [`ReadError::Unavailable`], or the system's.
     pub async fn remove(&self, volume: &str, path: &str) -> Result<(), ReadError> {
         let not_removed = self.unlink(volume, &[path.to_owned()]).await?;
-        not_removed.into_iter().next().map_or(Ok(()), |n| Err(n.error))
+        not_removed.failed.into_iter().next().map_or(Ok(()), |n| Err(n.error))
     }
 
     /// How each does.

@@ -21,6 +21,7 @@
 //!
 //! The `std` mutexes guard a few pushes and are never held over an await.
 
+mod haste;
 mod ring;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,8 @@ use crate::{
     },
 };
 
+use haste::Waiting;
+pub use haste::{Haste, Hurry};
 use ring::Ring;
 
 /// Bounds of the hub's memory, in payload bytes.
@@ -202,8 +205,12 @@ pub struct Channel {
     ring: Mutex<Ring>,
     /// Carries no value: a wake-up for "the ring has changed".
     wake: watch::Sender<()>,
+    /// Readers that sleep until `wake`. Most of the time there are none: a recorder looks now and
+    /// then, and waking nobody costs as much as waking somebody.
+    asleep: AtomicUsize,
     /// A wake-up for the recorder: see [`Self::much_gathered`].
     much: Notify,
+    waiting: Waiting,
     damaged: AtomicU64,
     epoch: AtomicU32,
 }
@@ -219,7 +226,9 @@ impl Channel {
             stream,
             ring: Mutex::new(Ring::new(limits, used)),
             wake: watch::Sender::new(()),
+            asleep: AtomicUsize::new(0),
             much: Notify::new(),
+            waiting: Waiting::default(),
             damaged: AtomicU64::new(0),
             epoch: AtomicU32::new(0),
         }
@@ -227,6 +236,17 @@ impl Channel {
 
     fn notify(&self) {
         self.wake.send_replace(());
+    }
+
+    /// Says that the thread of `haste` brings this stream's units from now on.
+    pub fn served_by(&self, haste: Haste) {
+        self.waiting.served_by(haste);
+    }
+
+    /// Asks that units are brought as soon as they come, as every reader but the recorder does.
+    #[must_use]
+    pub fn hurry(self: &Arc<Self>) -> Hurry {
+        Hurry::new(Arc::clone(self))
     }
 
     /// Begins a run. It ends when the [`Publisher`] says so or is dropped
@@ -296,7 +316,8 @@ impl Channel {
     pub fn subscribe(self: &Arc<Self>, start: Start) -> Subscription {
         let wake = self.wake.subscribe();
         let (cursor, seek_key) = lock(&self.ring).cursor(start);
-        Subscription { channel: Arc::clone(self), wake, cursor, seek_key }
+        let hurry = Some(self.hurry());
+        Subscription { channel: Arc::clone(self), wake, cursor, seek_key, _hurry: hurry }
     }
 
     /// A reader that records: from now on nothing is let go of before [`Self::mark_readable`],
@@ -309,7 +330,7 @@ impl Channel {
     pub fn subscribe_to_record(self: &Arc<Self>) -> Subscription {
         let wake = self.wake.subscribe();
         let cursor = lock(&self.ring).hold();
-        Subscription { channel: Arc::clone(self), wake, cursor, seek_key: false }
+        Subscription { channel: Arc::clone(self), wake, cursor, seek_key: false, _hurry: None }
     }
 
     /// Says that everything up to `position` can now be read from disk. Before this and
@@ -343,7 +364,10 @@ impl Publisher {
     /// Appends a unit. Never waits.
     pub fn push(&mut self, unit: AccessUnit) {
         let much = lock(&self.channel.ring).push(&self.run, Arc::new(unit));
-        self.channel.notify();
+        // Whoever was counted after the ring was locked sees the unit in it.
+        if self.channel.asleep.load(Ordering::Relaxed) > 0 {
+            self.channel.notify();
+        }
         if much {
             self.channel.much.notify_one();
         }
@@ -383,21 +407,44 @@ pub struct Subscription {
     cursor: u64,
     /// Waiting for the next key frame of the leading track.
     seek_key: bool,
+    /// Not of the recorder.
+    _hurry: Option<Hurry>,
+}
+
+/// Counted among those that sleep.
+struct Asleep<'a>(&'a AtomicUsize);
+
+impl<'a> Asleep<'a> {
+    fn new(count: &'a AtomicUsize) -> Self {
+        count.fetch_add(1, Ordering::Relaxed);
+        Self(count)
+    }
+}
+
+impl Drop for Asleep<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl Subscription {
     /// The next event, waiting for it; `None` when the stream was removed. Cancel-safe.
     pub async fn next(&mut self) -> Option<Event> {
+        if let Ok(Some(event)) = self.try_next() {
+            return Some(event);
+        }
+        // From here on it is woken; so it looks once more, for what came before it was counted.
+        let Self { channel, wake, cursor, seek_key, .. } = self;
+        let _asleep = Asleep::new(&channel.asleep);
         loop {
-            self.wake.mark_unchanged();
-            match self.try_next() {
+            wake.mark_unchanged();
+            match lock(&channel.ring).read(cursor, seek_key) {
                 Ok(Some(event)) => return Some(event),
-                Ok(None) => {
-                    if self.wake.changed().await.is_err() {
-                        return None;
-                    }
-                }
+                Ok(None) => {}
                 Err(Closed) => return None,
+            }
+            if wake.changed().await.is_err() {
+                return None;
             }
         }
     }

@@ -1,19 +1,35 @@
 //! One attempt: connect, let it flow, say good-bye.
 
-use std::time::Duration;
+use std::{
+    future::{Future, poll_fn},
+    pin::pin,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use crate::task::{Attempt, Connects, Failure, Stop};
+use crate::{
+    hub::{Channel, Hurry},
+    task::{Attempt, Connects, Failure, Stop},
+};
 
 use super::{
     PullError, PullTarget,
     flow::{Flow, Outlet},
-    source::Source,
+    source::{Source, SourceEvent},
 };
 
 /// How often watchdogs look and measurements are taken.
 const TICK: Duration = Duration::from_millis(500);
+
+/// What came at once is taken at once, up to so many events; then the watchdogs get their turn.
+const AT_ONCE: usize = 64;
+
+/// A run is so old when units may gather before they are fetched: until then each arrival counts
+/// for its clock ([`run_clock`](super::run_clock)'s first windows).
+const STEADY: Duration = Duration::from_secs(6);
 
 /// Pulls `target` until the attempt is told to stop (`Ok`) or something goes wrong. The run it
 /// published ends with the error's reason, or with that of `stop`.
@@ -27,6 +43,9 @@ pub(super) async fn pull<S: Source>(
     remember: impl Fn(&S),
 ) -> Result<(), PullError> {
     outlet.memory.attempt_begins();
+    let channel = Arc::clone(&outlet.channel);
+    // A handshake waits at each step.
+    let hurry = channel.hurry();
     let connect = async {
         // Held until PLAY is answered: a handshake is what costs.
         let _permit = connects.permit().await;
@@ -37,7 +56,8 @@ pub(super) async fn pull<S: Source>(
         connected = connect => connected?,
     };
     let mut flow = Flow::new(outlet, source.tracks(), Instant::now());
-    let outcome = stream(&mut source, &mut flow, attempt).await;
+    let outcome = stream(&mut source, &mut flow, &channel, hurry, attempt).await;
+    let _hurry = channel.hurry();
     let reason = outcome.as_ref().map_or_else(Failure::reason, |()| stop.reason());
     flow.end(reason, Instant::now());
     remember(&source);
@@ -49,8 +69,12 @@ pub(super) async fn pull<S: Source>(
 async fn stream<S: Source>(
     source: &mut S,
     flow: &mut Flow,
+    channel: &Arc<Channel>,
+    hurry: Hurry,
     attempt: &Attempt,
 ) -> Result<(), PullError> {
+    let mut hurry = Some(hurry);
+    let mut running_since = None;
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut works = false;
@@ -59,15 +83,52 @@ async fn stream<S: Source>(
             biased;
             () = attempt.stop().cancelled() => return Ok(()),
             // Before the source: a flood of audio must not keep the watchdog of video asleep.
-            now = tick.tick() => flow.tick(now)?,
-            event = source.next() => match event {
-                Some(event) => flow.event(event?)?,
-                None => return Err(PullError::Disconnected { detail: None }),
-            },
+            now = tick.tick() => {
+                flow.tick(now)?;
+                let steady = running_since.is_some_and(|since| now - since >= STEADY);
+                hurry = match hurry {
+                    _ if steady && !source.is_urgent() => None,
+                    None => Some(channel.hurry()),
+                    kept => kept,
+                };
+            }
+            event = source.next() => {
+                take(event, flow)?;
+                for _ in 1..AT_ONCE {
+                    let Some(event) = at_once(source).await else { break };
+                    take(event, flow)?;
+                }
+            }
         }
-        if !works && flow.is_running() {
-            attempt.works();
-            works = true;
+        if !flow.is_running() {
+            running_since = None;
+        } else if running_since.is_none() {
+            running_since = Some(Instant::now());
+            if !std::mem::replace(&mut works, true) {
+                attempt.works();
+            }
         }
     }
+}
+
+type Next = Option<Result<SourceEvent, PullError>>;
+
+fn take(event: Next, flow: &mut Flow) -> Result<(), PullError> {
+    match event {
+        Some(event) => flow.event(event?),
+        None => Err(PullError::Disconnected { detail: None }),
+    }
+}
+
+/// The next event if it is there already. The caller goes on to wait for the source, for what this
+/// leaves behind is a waker of this poll.
+async fn at_once<S: Source>(source: &mut S) -> Option<Next> {
+    let mut next = pin!(source.next());
+    poll_fn(|context| {
+        Poll::Ready(match next.as_mut().poll(context) {
+            Poll::Ready(event) => Some(event),
+            Poll::Pending => None,
+        })
+    })
+    .await
 }

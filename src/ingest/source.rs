@@ -31,6 +31,9 @@ pub(super) trait Source: Sized + Send {
     /// The tracks that were started: video first.
     fn tracks(&self) -> &[SourceTrack];
 
+    /// Whether what comes is lost when it is not fetched soon: packets over UDP.
+    fn is_urgent(&self) -> bool;
+
     /// The next thing the camera says; `None` when it closed the connection. Cancel-safe.
     fn next(&mut self) -> impl Future<Output = Option<Result<SourceEvent, PullError>>> + Send;
 

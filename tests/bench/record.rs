@@ -2,41 +2,32 @@
 //! (a process a camera) and by a bare loop that reads the same sockets and writes the same bytes to files with the same sync policy.
 //!
 //! All three run one after the other against cameras of the same process, so that the ratios mean something on a noisy machine.
+//! Each has [`SETTLED`] before its cost is taken: ffmpeg probes its streams, Vedette brings up connections and measures clocks.
 //!
-//! ```sh
-//! make bench                                             # N = 1, 10, 40; 60 s each
-//! BENCH_SECONDS=15 BENCH_CAMERAS=10 make bench
-//! ```
-#![expect(clippy::disallowed_methods, reason = "a benchmark measures in the world's time")]
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a benchmark that cannot go on should stop where it is"
-)]
+//! `BENCH_SECONDS` (default 30), `BENCH_CAMERAS` (default 1,10,40).
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::{TcpListener, TcpStream},
-    path::{Path, PathBuf},
+    io::{BufRead, BufReader},
+    net::TcpStream,
+    path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
+use super::process::{cpu_seconds, files, free_port, peak_bytes, setting, wait_for};
+
 const BITRATE: u32 = 4_000_000;
 const FPS: f64 = 25.0;
-const SYNC_EVERY: Duration = Duration::from_secs(5);
+/// From when all cameras are recorded until the cost is taken.
+const SETTLED: Duration = Duration::from_secs(8);
+const PATIENCE: Duration = Duration::from_secs(60);
 
-fn main() {
-    let args: Vec<String> = std::env::args().collect();
-    if args.get(1).is_some_and(|a| a == "bare") {
-        return bare(&args[2], &args[3..]);
-    }
-    let seconds: u64 = std::env::var("BENCH_SECONDS").map_or(60, |s| s.parse().unwrap());
+pub(crate) fn run() {
+    let seconds = setting("BENCH_SECONDS", 30);
     let counts: Vec<usize> = std::env::var("BENCH_CAMERAS")
         .map_or(vec![1, 10, 40], |s| s.split(',').map(|n| n.parse().unwrap()).collect());
     println!(
-        "{seconds} s of {} Mb/s a camera (H.264 + AAC over TCP); CPU in seconds a camera-minute",
+        "recording: {seconds} s of {} Mb/s a camera (H.264 + AAC over TCP); CPU in seconds a camera-minute",
         BITRATE / 1_000_000
     );
     println!(
@@ -85,7 +76,7 @@ impl Simulator {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        wait_for("the simulator", || TcpStream::connect(("127.0.0.1", port)).is_ok());
+        wait_for("the simulator", PATIENCE, || TcpStream::connect(("127.0.0.1", port)).is_ok());
         Self { child, port, cameras }
     }
 
@@ -127,13 +118,15 @@ fn measure_vedette(simulator: &Simulator, window: Duration) -> Run {
         .unwrap();
     let client = reqwest::blocking::Client::new();
     let api = format!("http://127.0.0.1:{http}/api/v1");
-    wait_for("vedette", || client.get(format!("http://127.0.0.1:{http}/healthz")).send().is_ok());
+    wait_for("vedette", PATIENCE, || {
+        client.get(format!("http://127.0.0.1:{http}/healthz")).send().is_ok()
+    });
     for (n, url) in simulator.urls().enumerate() {
         let body = serde_json::json!({ "slug": format!("camera-{}", n + 1), "streams": [{ "role": "main", "url": url, "transport": "tcp" }] });
         let answer = client.post(format!("{api}/cameras")).json(&body).send().unwrap();
         assert_eq!(answer.status(), 201, "{}", answer.text().unwrap());
     }
-    wait_for("all cameras to run", || {
+    wait_for("all cameras to run", PATIENCE, || {
         let status: serde_json::Value =
             client.get(format!("{api}/status")).send().unwrap().json().unwrap();
         let cameras = status["cameras"].as_array().unwrap();
@@ -175,9 +168,7 @@ fn measure_ffmpeg(simulator: &Simulator, window: Duration) -> Run {
                 .unwrap()
         })
         .collect();
-    wait_for("all of ffmpeg's files", || files(dir.path()).len() == simulator.cameras);
-    // Its files exist before its probing of the stream is over; that part is not recording.
-    std::thread::sleep(Duration::from_secs(6));
+    wait_for("all of ffmpeg's files", PATIENCE, || files(dir.path()).len() == simulator.cameras);
     let ids: Vec<u32> = children.iter().map(Child::id).collect();
     let run = measure(&ids, simulator.cameras, window);
     for child in &mut children {
@@ -205,90 +196,9 @@ fn measure_bare(simulator: &Simulator, window: Duration) -> Run {
     run
 }
 
-/// The least a recorder can do: 64 KiB reads from each socket, the same bytes written to a file, an `fdatasync` every 5 s.
-fn bare(dir: &str, urls: &[String]) {
-    let sockets: Vec<TcpStream> = urls.iter().map(|url| play(url)).collect();
-    println!("running");
-    let threads: Vec<_> = sockets
-        .into_iter()
-        .enumerate()
-        .map(|(n, mut socket)| {
-            let mut file = std::fs::File::create(Path::new(dir).join(format!("{n}.bin"))).unwrap();
-            std::thread::spawn(move || {
-                let mut buffer = vec![0; 65_536];
-                let mut synced = Instant::now();
-                while let Ok(n @ 1..) = socket.read(&mut buffer) {
-                    file.write_all(&buffer[..n]).unwrap();
-                    if synced.elapsed() >= SYNC_EVERY {
-                        file.sync_data().unwrap();
-                        synced = Instant::now();
-                    }
-                }
-            })
-        })
-        .collect();
-    threads.into_iter().for_each(|t| t.join().unwrap());
-}
-
-/// Just enough of an RTSP client to make a simulated camera send all its tracks into the connection.
-fn play(url: &str) -> TcpStream {
-    let address = url.strip_prefix("rtsp://").unwrap().split('/').next().unwrap();
-    let mut socket = TcpStream::connect(address).unwrap();
-    let mut reader = BufReader::new(socket.try_clone().unwrap());
-    let mut cseq = 0;
-    let mut ask = |method: &str, url: &str, header: &str| -> (Vec<String>, String) {
-        cseq += 1;
-        write!(socket, "{method} {url} RTSP/1.0\r\nCSeq: {cseq}\r\n{header}\r\n").unwrap();
-        let mut head = Vec::new();
-        loop {
-            let mut line = String::new();
-            reader.read_line(&mut line).unwrap();
-            if line.trim().is_empty() {
-                break;
-            }
-            head.push(line.trim().to_owned());
-        }
-        assert!(head[0].starts_with("RTSP/1.0 200"), "{method}: {head:?}");
-        let length = value(&head, "content-length").map_or(0, |v| v.parse().unwrap());
-        let mut body = vec![0; length];
-        reader.read_exact(&mut body).unwrap();
-        (head, String::from_utf8(body).unwrap())
-    };
-    let (head, sdp) = ask("DESCRIBE", url, "Accept: application/sdp\r\n");
-    let base = value(&head, "content-base").unwrap_or_else(|| format!("{url}/"));
-    let media = sdp.split("m=").skip(1);
-    let controls: Vec<String> = media
-        .filter_map(|m| m.lines().find_map(|l| l.strip_prefix("a=control:")).map(str::to_owned))
-        .collect();
-    let mut session = String::new();
-    for (n, control) in controls.iter().enumerate() {
-        let track = if control.starts_with("rtsp://") {
-            control.clone()
-        } else {
-            format!("{base}{control}")
-        };
-        let header = format!(
-            "Transport: RTP/AVP/TCP;unicast;interleaved={}-{}\r\n{session}",
-            2 * n,
-            2 * n + 1
-        );
-        let (head, _) = ask("SETUP", &track, &header);
-        let id = value(&head, "session").unwrap();
-        session = format!("Session: {}\r\n", id.split(';').next().unwrap());
-    }
-    ask("PLAY", &base, &format!("{session}Range: npt=0.000-\r\n"));
-    socket
-}
-
-fn value(head: &[String], name: &str) -> Option<String> {
-    head.iter().find_map(|line| {
-        let (key, value) = line.split_once(':')?;
-        key.eq_ignore_ascii_case(name).then(|| value.trim().to_owned())
-    })
-}
-
 fn measure(processes: &[u32], cameras: usize, window: Duration) -> Run {
     let cpu = || -> f64 { processes.iter().map(|&p| cpu_seconds(p)).sum() };
+    std::thread::sleep(SETTLED);
     let (before, began) = (cpu(), Instant::now());
     std::thread::sleep(window);
     let (after, elapsed) = (cpu(), began.elapsed());
@@ -297,21 +207,6 @@ fn measure(processes: &[u32], cameras: usize, window: Duration) -> Run {
         peak_bytes: processes.iter().map(|&p| peak_bytes(p)).sum(),
         lost: None,
     }
-}
-
-/// User and system time of a process so far (proc(5): fields 14 and 15 of `stat`, in hundredths of a second).
-fn cpu_seconds(process: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).expect("the process lives");
-    let after_name = stat.rsplit(") ").next().unwrap();
-    let fields: Vec<&str> = after_name.split(' ').collect();
-    (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
-}
-
-/// `VmHWM`: the most memory it ever held.
-fn peak_bytes(process: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
 }
 
 /// Video frames missing in a file: holes of its time stamps, in frame durations.
@@ -337,29 +232,4 @@ fn lost_frames(file: &Path) -> u64 {
         .collect();
     assert!(!times.is_empty(), "{} holds no frame", file.display());
     times.windows(2).map(|w| ((w[1] - w[0]) * FPS).round() as u64 - 1).sum()
-}
-
-fn files(dir: &Path) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    for entry in std::fs::read_dir(dir).into_iter().flatten() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            found.extend(files(&path));
-        } else if path.extension().is_some_and(|e| e == "mp4") {
-            found.push(path);
-        }
-    }
-    found
-}
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
-fn wait_for(what: &str, mut ready: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !ready() {
-        assert!(began.elapsed() < Duration::from_secs(60), "waited a minute for {what}");
-        std::thread::sleep(Duration::from_millis(100));
-    }
 }

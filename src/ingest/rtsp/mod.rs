@@ -105,6 +105,8 @@ pub(super) struct RtspSource {
     offers: Vec<Offer>,
     /// By retina's stream index.
     index: Vec<Option<TrackIndex>>,
+    /// At least one track comes over UDP.
+    over_udp: bool,
     video: Option<(Codec, Option<Parameters>)>,
     /// Follows the event just given.
     next: Option<SourceEvent>,
@@ -232,6 +234,7 @@ impl Source for RtspSource {
             clock: context.clock.clone(),
             tracks: chosen.tracks.into_iter().map(|track| track.source).collect(),
             video: chosen.video,
+            over_udp: transport == Transport::Udp,
             index,
             demuxed,
             next: None,
@@ -241,6 +244,10 @@ impl Source for RtspSource {
 
     fn tracks(&self) -> &[SourceTrack] {
         &self.tracks
+    }
+
+    fn is_urgent(&self) -> bool {
+        self.over_udp
     }
 
     async fn next(&mut self) -> Option<Result<SourceEvent, PullError>> {
