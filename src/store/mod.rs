@@ -45,6 +45,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod token;
+mod turn;
 mod unlink;
 mod user;
 mod volume;
