@@ -78,19 +78,7 @@ impl Store {
             return Ok(());
         }
         self.writer
-            .write("begin a gap", move |db| {
-                Box::pin(async move {
-                    let lasting: Option<Row> = sqlx::query_as(LASTING)
-                        .bind(gap.stream)
-                        .fetch_optional(&mut *db)
-                        .await
-                        .map_err(failed("look for a gap"))?;
-                    if lasting.is_some() {
-                        return Ok(());
-                    }
-                    insert(db, gap).await
-                })
-            })
+            .write("begin a gap", move |db| Box::pin(async move { begin(db, gap).await }))
             .await
     }
 
@@ -166,6 +154,16 @@ impl Store {
             .map_err(failed("list gaps of a range"))?;
         rows.into_iter().map(Row::into_gap).collect()
     }
+}
+
+/// Begins a gap where none lasts.
+pub(super) async fn begin(db: &mut SqliteConnection, gap: Gap) -> Result<()> {
+    let lasting: Option<Row> = sqlx::query_as(LASTING)
+        .bind(gap.stream)
+        .fetch_optional(&mut *db)
+        .await
+        .map_err(failed("look for a gap"))?;
+    if lasting.is_some() { Ok(()) } else { insert(db, gap).await }
 }
 
 pub(super) async fn insert(db: &mut SqliteConnection, gap: Gap) -> Result<()> {
