@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! build: open files limit ─▶ index ─▶ access ─▶ volumes ─▶ recovery ─▶ listeners bound
-//! run:   cameras, RTSP, HTTP ─▶ stop ─▶ pulls ─▶ recorders ─▶ players and clients ─▶ disk ─▶ index
+//! run:   retention, cameras, RTSP, HTTP
+//!        ─▶ stop ─▶ pulls ─▶ recorders ─▶ retention ─▶ players and clients ─▶ disk ─▶ index
 //! ```
 //!
 //! Recovery comes before the first recorder, since it takes every row that is open for one that a
@@ -12,6 +13,7 @@
 
 mod blame;
 mod cameras;
+mod clock;
 mod collect;
 mod coverage;
 pub mod demo;
@@ -21,6 +23,7 @@ pub mod index;
 mod lanes;
 mod limits;
 mod recording;
+mod retention;
 pub mod shutdown;
 pub mod telemetry;
 #[cfg(test)]
@@ -34,7 +37,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access::Access,
-    clock::Clock,
+    clock::{AgeHold, Clock},
     config::Config,
     disk::{self, Volumes},
     http,
@@ -50,6 +53,7 @@ use crate::{
 
 use cameras::CameraSet;
 use lanes::Lanes;
+use retention::Retaining;
 
 /// This version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -60,10 +64,12 @@ pub const ADMIN: &str = "admin";
 /// The whole recorder, ready to run.
 pub struct App {
     clock: Clock,
+    age_hold: AgeHold,
     store: Store,
     volumes: Arc<Volumes>,
     cameras: Arc<CameraSet>,
     lanes: Arc<Lanes>,
+    retaining: Retaining,
     rtsp: RtspServer,
     http: TcpListener,
     router: axum::Router,
@@ -90,7 +96,11 @@ impl App {
         let clock = Clock::system();
         let index::Index { store, sealer, lost, lock } = index::open(&config, &clock).await?;
         let access = Access::new(store.clone(), sealer, clock.clone(), config.auth.mode);
-        let volumes = Volumes::open(volume_settings(&config)).context("open the volumes")?;
+        let age_hold = self::clock::open(&store, &clock).await;
+        let known = known_markers(&store).await.context("read which volumes there were")?;
+        let options = disk::Options { known, ..disk::Options::default() };
+        let volumes = Volumes::open_with(volume_settings(&config), options);
+        let volumes = volumes.context("open the volumes")?;
         let recovered =
             record::recover(&store, &volumes, &clock).await.context("complete what was open")?;
         tracing::info!(
@@ -101,6 +111,15 @@ impl App {
         );
         let hub = Arc::new(Hub::new(hub::Limits::default()));
         let archive = Archive::new(store.clone(), volumes.clone(), hub.clone(), clock.clone());
+        let retaining = Retaining::new(
+            &config.retention,
+            crate::retention::Parts {
+                store: store.clone(),
+                volumes: volumes.clone(),
+                clock: clock.clone(),
+                age: age_hold.clone(),
+            },
+        );
         let lanes = Arc::new(Lanes::start().context("start the threads that record")?);
         let cameras = Arc::new(CameraSet::new(cameras::Parts {
             hub: hub.clone(),
@@ -163,10 +182,12 @@ impl App {
         });
         Ok(Self {
             clock,
+            age_hold,
             store,
             volumes,
             cameras,
             lanes,
+            retaining,
             rtsp,
             http,
             router,
@@ -238,6 +259,17 @@ impl App {
             let stop = behind.clone();
             keeping.spawn(index::rebuild_behind(store, volumes, clock, progress, why, stop));
         }
+        // Before the cameras: what is to be freed is freed before there is more.
+        self.retaining.start();
+        let watched = clock::run(self.age_hold, self.store.clone(), edges.clone());
+        self.tasks.spawn(watched);
+        let returned = record::returned::run(
+            self.store.clone(),
+            Arc::clone(&self.volumes),
+            self.clock.clone(),
+            edges.clone(),
+        );
+        self.tasks.spawn(returned);
         let mut failed = self.cameras.start().await.err().map(|e| anyhow::anyhow!(e));
         if failed.is_none() {
             tracing::info!(version = VERSION, "recording and serving");
@@ -253,6 +285,8 @@ impl App {
         let deadline = Instant::now() + shutdown::WITHIN;
         let mut whole = shutdown::stage("cameras", deadline, self.cameras.shut_down()).await;
         whole &= shutdown::stage("lanes", deadline, self.lanes.shut_down()).await;
+        // A segment that closes may still need room; from here on none does.
+        whole &= shutdown::stage("retention", deadline, self.retaining.shut_down()).await;
         edges.cancel();
         whole &= shutdown::stage("players and clients", deadline, async {
             while servers.join_next().await.is_some() {}
@@ -276,6 +310,17 @@ impl App {
             None => bail!("the drain did not end in time"),
         }
     }
+}
+
+/// The markers of the volumes that there is footage of: what does not carry them is not they.
+async fn known_markers(
+    store: &Store,
+) -> Result<std::collections::HashMap<String, String>, crate::store::StoreError> {
+    let open = store.open_segments().await?;
+    let used = |path: &str| open.iter().any(|s| s.opened.volume == path);
+    let known = store.known_volumes().await?.into_iter();
+    let known = known.filter(|v| v.segments > 0 || used(&v.path));
+    Ok(known.filter_map(|v| Some((v.path, v.marker?))).collect())
 }
 
 fn volume_settings(config: &Config) -> disk::Settings {

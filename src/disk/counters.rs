@@ -16,6 +16,14 @@ pub struct VolumeCounters {
     pub sync_errors: AtomicU64,
     /// Writes refused because the queue was full.
     pub refused: AtomicU64,
+    /// Fragments taken out of the full queue again because their stream had most waiting.
+    pub evicted: AtomicU64,
+    /// Segments cut back to their last good sync because a later one failed.
+    pub distrusted: AtomicU64,
+    /// Times the writer or the sync thread panicked and went on.
+    pub panics: AtomicU64,
+    /// Segments assigned to it: open, or about to be (gauge).
+    pub assigned: AtomicU64,
     /// Bytes waiting for, or in, a write (gauge).
     pub queue_bytes: AtomicU64,
     /// Files open for writing (gauge).

@@ -15,29 +15,48 @@
 //!
 //! # Invariants
 //!
-//! * Two processes never use one volume (lock file in `<volume>/.vedette/`).
-//! * Nobody waits for a disk but the volume's own two threads.
+//! * Two processes never use one volume (lock file in `<volume>/.vedette/`), and nothing is written
+//!   to a folder that does not carry the marker of the volume it should be (`marker.rs`).
+//! * Nobody waits for a disk but the volume's own three threads. What fails shows in its
+//!   [`VolumeState`] and ends by itself (`keeper.rs`).
 //! * A file's name is final from its first byte and is never used twice.
 
+mod completion;
 mod counters;
 mod fs;
+mod ground;
+mod keeper;
+mod lease;
+mod marker;
 mod open;
 mod path;
 mod queue;
 mod reader;
+mod room;
+mod single;
+mod state;
 mod sync;
+mod unlink;
 mod volume;
 mod writer;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trouble_tests;
 
+pub use completion::{Completion, Completions, Draft, Fault};
 pub use counters::{Latency, VolumeCounters};
 pub use fs::{Entry, Fs, FsFile, RealFs, Space};
+pub use keeper::Pace;
+pub use lease::{Lease, LeaseCounters, Leases};
 pub use open::{Fragment, FragmentTrack, OpenSegment, OpenSegments, Progress};
-pub use queue::{Completion, Completions, Draft, Refused, SegmentWriter};
+pub use queue::{Refused, SegmentWriter};
 pub use reader::{MAX_READ, ReadError, SegmentReader};
-pub use volume::{NoRoom, Settings, Volume, VolumeError, VolumeHealth, VolumeSettings, Volumes};
-pub use writer::is_full;
-
-use volume::Failure;
+pub use room::Room;
+pub use single::Volume;
+pub use state::{VolumeState, is_full};
+pub use unlink::NotUnlinked;
+pub use volume::{
+    NoRoom, Options, Settings, VolumeError, VolumeHealth, VolumeSettings, Volumes,
+};

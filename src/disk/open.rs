@@ -7,7 +7,8 @@
 //!
 //! * A fragment is listed only after all its bytes were handed to the operating system, so whoever
 //!   sees it can read it.
-//! * A fragment never changes once listed; the list only grows, until the segment is finished.
+//! * A fragment never changes once listed; the list only grows, until the segment is finished. It
+//!   shrinks once at most: when a sync failed, by what came after the last good one.
 //! * A segment leaves the registry only when its owner says so: after its row was completed. Who
 //!   looks here first and into the store second misses none.
 //!
@@ -153,6 +154,21 @@ impl OpenSegment {
             list.len()
         };
         self.progress.send_replace(Progress { fragments, bytes, end, finished: false });
+    }
+
+    /// Forgets the fragments that end behind `bytes`; says how many are left.
+    pub(super) fn keep(&self, bytes: u64) -> usize {
+        let (kept, end) = {
+            let mut list = lock(&self.fragments);
+            list.retain(|f| f.end_offset() <= bytes);
+            (list.len(), list.last().map_or(self.opened.start, |f| f.end))
+        };
+        self.progress.send_modify(|p| {
+            p.fragments = kept;
+            p.bytes = p.bytes.min(bytes);
+            p.end = end;
+        });
+        kept
     }
 
     pub(super) fn finish(&self) {

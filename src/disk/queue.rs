@@ -1,79 +1,33 @@
-//! The queue of a volume: what streams hand over and what they hear back. Bounded by bytes, and
-//! never waited for by a stream.
+//! The queue of a volume. Bounded by bytes, fair between streams, and never waited for by a stream.
+//!
+//! # When it is full
+//!
+//! The bound is for all streams of a volume together, and who is over the fair share gives way:
+//! when a fragment finds no room, the stream that has most bytes waiting loses its newest fragment,
+//! until there is room; and when that is the stream that asks, it is refused. So a camera that sends
+//! twenty times what the others send cannot keep them from the disk, and a stream that has nothing
+//! waiting always gets in. A stream that lost a fragment loses all that follow in that segment: what
+//! is on disk ends with a whole fragment and without a hole, and the recorder begins anew with a key
+//! frame.
+//!
+//! Opening and closing are let in above the bound (a few KiB each), or else a full queue could not
+//! be ended in order.
 
 use std::{
-    collections::VecDeque,
-    io,
+    collections::{HashMap, HashSet, VecDeque},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::{
+    completion::{Completions, Draft},
     counters::VolumeCounters,
-    open::{Fragment, OpenSegment},
+    open::Fragment,
 };
-use crate::{
-    id::{Role, RunId, SegmentId, Slug},
-    model::NewSegment,
-    proto::access_unit::Tracks,
-};
-
-/// A segment that is to be opened.
-#[derive(Debug)]
-pub struct Draft {
-    /// Its row; `volume` and `path` are filled in when the file has its name.
-    pub row: NewSegment,
-    /// Camera, for the path.
-    pub camera: Slug,
-    /// Stream, for the path.
-    pub role: Role,
-    /// Its tracks.
-    pub tracks: Tracks,
-    /// The hub's name of its run.
-    pub live_run: RunId,
-    /// `ftyp` and `moov`.
-    pub header: Bytes,
-}
-
-/// What became of something submitted; sent in the order of submission for each segment.
-#[derive(Debug)]
-pub enum Completion {
-    /// The file is there and holds its header; the segment is in the registry.
-    Opened(Arc<OpenSegment>),
-    /// One more fragment can be read.
-    Written {
-        /// Of which segment.
-        segment: SegmentId,
-    },
-    /// Writing failed; nothing more of this segment will be written.
-    Failed {
-        /// Which segment.
-        segment: SegmentId,
-        /// Whether the file was made.
-        opened: bool,
-        /// Why.
-        source: io::Error,
-    },
-    /// Nothing more will be written to the segment: what was written so far is all of it.
-    Finished {
-        /// Which segment.
-        segment: SegmentId,
-    },
-    /// After [`Self::Finished`]: what was written was synced.
-    Closed {
-        /// Which segment.
-        segment: SegmentId,
-        /// File size.
-        bytes: u64,
-        /// The sync worked; else the bytes may not survive a power cut.
-        durable: bool,
-    },
-}
-
-/// Where completions go.
-pub type Completions = mpsc::UnboundedSender<Completion>;
+use crate::id::{SegmentId, StreamId};
 
 /// Why a submission was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -88,9 +42,32 @@ pub enum Refused {
 
 #[derive(Debug)]
 pub(super) enum Command {
-    Open { draft: Box<Draft>, completions: Completions },
-    Append { segment: SegmentId, parts: Vec<Bytes>, fragment: Arc<Fragment> },
-    Close { segment: SegmentId, tail: Vec<Bytes>, now: bool },
+    Open {
+        draft: Box<Draft>,
+        completions: Completions,
+    },
+    Append {
+        segment: SegmentId,
+        parts: Vec<Bytes>,
+        fragment: Arc<Fragment>,
+    },
+    /// Fragments of this segment stood here and were taken out.
+    Shed {
+        segment: SegmentId,
+    },
+    /// A sync failed: of this segment only `durable` bytes are to be trusted.
+    Distrust {
+        segment: SegmentId,
+        durable: u64,
+        why: Arc<std::io::Error>,
+    },
+    Close {
+        segment: SegmentId,
+        tail: Vec<Bytes>,
+        /// So many fragments the tail is about: with fewer in the file it would lie.
+        fragments: usize,
+        now: bool,
+    },
 }
 
 impl Command {
@@ -99,16 +76,91 @@ impl Command {
             Self::Open { draft, .. } => draft.header.len(),
             Self::Append { parts, .. } => parts.iter().map(Bytes::len).sum(),
             Self::Close { tail, .. } => tail.iter().map(Bytes::len).sum(),
+            Self::Shed { .. } | Self::Distrust { .. } => 0,
         }
     }
 }
 
+#[derive(Debug)]
+struct Queued {
+    command: Command,
+    stream: StreamId,
+    cost: usize,
+    at: Instant,
+}
+
+/// What the writer took out and has to give back with [`Queue::done`].
+#[derive(Debug)]
+pub(super) struct Ticket {
+    stream: StreamId,
+    cost: usize,
+}
+
 #[derive(Debug, Default)]
 struct State {
-    commands: VecDeque<Command>,
+    commands: VecDeque<Queued>,
     /// Of the queued commands and the one being carried out.
     bytes: usize,
+    /// The same by stream; none is zero.
+    streams: HashMap<StreamId, usize>,
+    /// Segments that lost a fragment: they take no more.
+    shed: HashSet<SegmentId>,
+    /// Since when the one being carried out has waited.
+    under_way: Option<Instant>,
     stopped: bool,
+}
+
+impl State {
+    fn of(&self, stream: StreamId) -> usize {
+        self.streams.get(&stream).copied().unwrap_or_default()
+    }
+
+    fn add(&mut self, stream: StreamId, cost: usize) {
+        self.bytes += cost;
+        if cost > 0 {
+            *self.streams.entry(stream).or_default() += cost;
+        }
+    }
+
+    fn take(&mut self, stream: StreamId, cost: usize) {
+        self.bytes = self.bytes.saturating_sub(cost);
+        if let Some(bytes) = self.streams.get_mut(&stream) {
+            *bytes = bytes.saturating_sub(cost);
+            if *bytes == 0 {
+                self.streams.remove(&stream);
+            }
+        }
+    }
+
+    /// Takes the newest fragment of `stream` out; says how large it was.
+    fn evict(&mut self, stream: StreamId) -> Option<usize> {
+        let appends = |q: &Queued| q.stream == stream && matches!(q.command, Command::Append { .. });
+        let at = self.commands.iter().rposition(appends)?;
+        let queued = self.commands.get_mut(at)?;
+        let Command::Append { segment, .. } = queued.command else { return None };
+        let cost = std::mem::take(&mut queued.cost);
+        if self.shed.insert(segment) {
+            queued.command = Command::Shed { segment };
+        } else {
+            self.commands.remove(at);
+        }
+        self.take(stream, cost);
+        Some(cost)
+    }
+
+    /// Makes room for a fragment of `stream`, or says that it is the one to give way.
+    fn make_room(&mut self, stream: StreamId, cost: usize, limit: usize) -> Result<u64, Refused> {
+        let mut evicted = 0;
+        // One fragment larger than the whole bound still gets through an idle disk.
+        while self.bytes > 0 && self.bytes + cost > limit {
+            let own = self.of(stream) + cost;
+            let most = self.streams.iter().max_by_key(|(s, bytes)| (**bytes, **s));
+            let most = most.filter(|(s, bytes)| **s != stream && **bytes > own).map(|(s, _)| *s);
+            most.and_then(|s| self.evict(s)).ok_or(Refused::Full)?;
+            evicted += 1;
+        }
+        Ok(evicted)
+    }
 }
 
 /// The queue between streams and the thread.
@@ -125,21 +177,33 @@ impl Queue {
         Self { limit, state: Mutex::default(), wake: Condvar::new(), counters }
     }
 
-    fn submit(&self, command: Command) -> Result<(), Refused> {
+    pub(super) fn submit(&self, stream: StreamId, command: Command) -> Result<(), Refused> {
         let cost = command.cost();
-        let bounded = matches!(command, Command::Append { .. });
         {
             let mut state = lock(&self.state);
             if state.stopped {
                 return Err(Refused::Stopped);
             }
-            // One fragment larger than the whole bound still gets through an idle disk.
-            if bounded && state.bytes > 0 && state.bytes + cost > self.limit {
-                self.counters.refused.fetch_add(1, Relaxed);
-                return Err(Refused::Full);
+            if let Command::Append { segment, .. } = &command {
+                let room = if state.shed.contains(segment) {
+                    Err(Refused::Full)
+                } else {
+                    state.make_room(stream, cost, self.limit)
+                };
+                match room {
+                    Ok(evicted) => self.counters.evicted.fetch_add(evicted, Relaxed),
+                    Err(refused) => {
+                        self.counters.refused.fetch_add(1, Relaxed);
+                        self.counters.queue_bytes.store(state.bytes as u64, Relaxed);
+                        return Err(refused);
+                    }
+                };
             }
-            state.bytes += cost;
-            state.commands.push_back(command);
+            if let Command::Close { segment, .. } = &command {
+                state.shed.remove(segment);
+            }
+            state.add(stream, cost);
+            state.commands.push_back(Queued { command, stream, cost, at: Instant::now() });
             self.counters.queue_bytes.store(state.bytes as u64, Relaxed);
         }
         self.wake.notify_one();
@@ -153,12 +217,12 @@ impl Queue {
     }
 
     /// The next command, waiting for it; `None` when stopped and empty.
-    pub(super) fn next(&self) -> Option<(Command, usize)> {
+    pub(super) fn next(&self) -> Option<(Command, Ticket)> {
         let mut state = lock(&self.state);
         loop {
-            if let Some(command) = state.commands.pop_front() {
-                let cost = command.cost();
-                return Some((command, cost));
+            if let Some(Queued { command, stream, cost, at }) = state.commands.pop_front() {
+                state.under_way = Some(at);
+                return Some((command, Ticket { stream, cost }));
             }
             if state.stopped {
                 return None;
@@ -167,10 +231,28 @@ impl Queue {
         }
     }
 
-    pub(super) fn done(&self, cost: usize) {
+    pub(super) fn done(&self, ticket: &Ticket) {
         let mut state = lock(&self.state);
-        state.bytes = state.bytes.saturating_sub(cost);
+        state.under_way = None;
+        state.take(ticket.stream, ticket.cost);
         self.counters.queue_bytes.store(state.bytes as u64, Relaxed);
+    }
+
+    /// Whether it is at most half full: then a stream that was shed may begin again.
+    pub(super) fn is_relaxed(&self) -> bool {
+        lock(&self.state).bytes <= self.limit / 2
+    }
+
+    /// How long the oldest thing in it has waited.
+    pub(super) fn age(&self) -> Duration {
+        let state = lock(&self.state);
+        let oldest = state.under_way.or_else(|| state.commands.front().map(|q| q.at));
+        oldest.map_or(Duration::ZERO, |at| at.elapsed())
+    }
+
+    /// Bytes of footage that wait.
+    pub(super) fn bytes(&self) -> usize {
+        lock(&self.state).bytes
     }
 }
 
@@ -179,19 +261,24 @@ impl Queue {
 #[derive(Debug)]
 pub struct SegmentWriter {
     segment: SegmentId,
+    stream: StreamId,
     queue: Arc<Queue>,
+    counters: Arc<VolumeCounters>,
     closed: bool,
 }
 
 impl SegmentWriter {
     pub(super) fn open(
         queue: &Arc<Queue>,
+        counters: &Arc<VolumeCounters>,
         draft: Draft,
         completions: Completions,
     ) -> Result<Self, Refused> {
-        let segment = draft.row.id;
-        queue.submit(Command::Open { draft: Box::new(draft), completions })?;
-        Ok(Self { segment, queue: Arc::clone(queue), closed: false })
+        let (segment, stream) = (draft.row.id, draft.row.stream);
+        queue.submit(stream, Command::Open { draft: Box::new(draft), completions })?;
+        counters.assigned.fetch_add(1, Relaxed);
+        let (queue, counters) = (Arc::clone(queue), Arc::clone(counters));
+        Ok(Self { segment, stream, queue, counters, closed: false })
     }
 
     /// Queues one fragment, as the slices it is made of. `fragment` says where it will stand.
@@ -200,27 +287,37 @@ impl SegmentWriter {
     ///
     /// [`Refused`]: nothing of it was taken.
     pub fn append(&self, parts: Vec<Bytes>, fragment: Arc<Fragment>) -> Result<(), Refused> {
-        self.queue.submit(Command::Append { segment: self.segment, parts, fragment })
+        let append = Command::Append { segment: self.segment, parts, fragment };
+        self.queue.submit(self.stream, append)
     }
 
-    /// Queues the tail box and the end. [`Completion::Closed`] comes after the next sync, which
-    /// does not wait for its interval when `now` is set.
+    /// Queues the tail box, which is written if the file holds so many `fragments` then, and the
+    /// end. [`Completion::Closed`](super::Completion::Closed) comes
+    /// after the next sync, which does not wait for its interval when `now` is set.
     ///
     /// # Errors
     ///
     /// [`Refused::Stopped`].
-    pub fn close(mut self, tail: Vec<Bytes>, now: bool) -> Result<(), Refused> {
+    pub fn close(
+        mut self,
+        tail: Vec<Bytes>,
+        fragments: usize,
+        now: bool,
+    ) -> Result<(), Refused> {
         self.closed = true;
-        self.queue.submit(Command::Close { segment: self.segment, tail, now })
+        let close = Command::Close { segment: self.segment, tail, fragments, now };
+        self.queue.submit(self.stream, close)
     }
 }
 
 impl Drop for SegmentWriter {
     fn drop(&mut self) {
+        self.counters.assigned.fetch_sub(1, Relaxed);
         if !self.closed {
-            let close = Command::Close { segment: self.segment, tail: Vec::new(), now: false };
+            let (segment, tail) = (self.segment, Vec::new());
+            let close = Command::Close { segment, tail, fragments: 0, now: false };
             // Refused only when the thread is gone, and then nothing is open any more.
-            let _ = self.queue.submit(close);
+            let _ = self.queue.submit(self.stream, close);
         }
     }
 }
@@ -229,3 +326,7 @@ impl Drop for SegmentWriter {
 fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
     state.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "queue_tests.rs"]
+mod tests;

@@ -26,6 +26,14 @@ pub enum ReadError {
         /// The path that was named.
         path: String,
     },
+    /// The volume is not there: not mounted, unplugged.
+    #[error("volume {volume} is not there: {why}")]
+    Unavailable {
+        /// Which.
+        volume: String,
+        /// What is known of it.
+        why: String,
+    },
     /// The system's word.
     #[error("open {path}")]
     Io {

@@ -21,25 +21,30 @@ use crate::{
     proto::{
         access_unit::{Track, Tracks},
         codec::{Parameters, g711},
+        reason::GapReason,
         time::{Timescale, WallTime},
     },
 };
 
-const START: WallTime = WallTime::from_micros(1_795_341_600_000_000);
-const STREAM: StreamId = StreamId(7);
-const HOUR: Duration = Duration::from_secs(3_600);
+pub(super) const START: WallTime = WallTime::from_micros(1_795_341_600_000_000);
+pub(super) const STREAM: StreamId = StreamId(7);
+pub(super) const HOUR: Duration = Duration::from_secs(3_600);
 
 /// The real file system until told otherwise.
 #[derive(Debug)]
-struct Faulty {
+pub(super) struct Faulty {
     /// Bytes it still takes.
-    room: AtomicU64,
-    writes_wait: Gate,
-    syncs_wait: Gate,
-    syncs_fail: AtomicBool,
-    file_syncs: AtomicU64,
-    whole_syncs: AtomicU64,
-    folder_syncs: AtomicU64,
+    pub(super) room: AtomicU64,
+    pub(super) writes_wait: Gate,
+    pub(super) syncs_wait: Gate,
+    pub(super) syncs_fail: AtomicBool,
+    pub(super) writes_fail: AtomicBool,
+    pub(super) writes_panic: AtomicBool,
+    /// Free bytes.
+    pub(super) free: AtomicU64,
+    pub(super) file_syncs: AtomicU64,
+    pub(super) whole_syncs: AtomicU64,
+    pub(super) folder_syncs: AtomicU64,
 }
 
 impl Default for Faulty {
@@ -49,6 +54,9 @@ impl Default for Faulty {
             writes_wait: Gate::default(),
             syncs_wait: Gate::default(),
             syncs_fail: AtomicBool::default(),
+            writes_fail: AtomicBool::default(),
+            writes_panic: AtomicBool::default(),
+            free: AtomicU64::new(1 << 40),
             file_syncs: AtomicU64::default(),
             whole_syncs: AtomicU64::default(),
             folder_syncs: AtomicU64::default(),
@@ -57,13 +65,13 @@ impl Default for Faulty {
 }
 
 #[derive(Debug, Default)]
-struct Gate {
+pub(super) struct Gate {
     shut: Mutex<bool>,
     wake: Condvar,
 }
 
 impl Gate {
-    fn set(&self, shut: bool) {
+    pub(super) fn set(&self, shut: bool) {
         *self.shut.lock().unwrap() = shut;
         self.wake.notify_all();
     }
@@ -75,7 +83,7 @@ impl Gate {
 }
 
 #[derive(Debug)]
-struct FaultyFs(Arc<Faulty>);
+pub(super) struct FaultyFs(pub(super) Arc<Faulty>);
 
 #[derive(Debug)]
 struct FaultyFile(Arc<Faulty>, Arc<dyn FsFile>);
@@ -99,13 +107,17 @@ impl Fs for FaultyFs {
         Ok(())
     }
     fn space(&self, _: &Path) -> io::Result<Space> {
-        Ok(Space { free: 1 << 40, total: 1 << 41 })
+        Ok(Space { free: self.0.free.load(SeqCst), total: 1 << 41 })
     }
 }
 
 impl FsFile for FaultyFile {
     fn append(&self, buffers: &[IoSlice<'_>]) -> io::Result<usize> {
         self.0.writes_wait.pass();
+        assert!(!self.0.writes_panic.swap(false, SeqCst), "as this test wants it");
+        if self.0.writes_fail.load(SeqCst) {
+            return Err(io::Error::from_raw_os_error(5));
+        }
         let room = self.0.room.load(SeqCst);
         if room == 0 {
             return Err(io::ErrorKind::StorageFull.into());
@@ -127,12 +139,12 @@ impl FsFile for FaultyFile {
     }
 }
 
-struct Bench {
-    folder: TempDir,
-    faults: Arc<Faulty>,
-    volumes: Arc<Volumes>,
-    completions: mpsc::UnboundedReceiver<Completion>,
-    completer: Completions,
+pub(super) struct Bench {
+    pub(super) folder: TempDir,
+    pub(super) faults: Arc<Faulty>,
+    pub(super) volumes: Arc<Volumes>,
+    pub(super) completions: mpsc::UnboundedReceiver<Completion>,
+    pub(super) completer: Completions,
 }
 
 fn settings(path: &Path, queue_bytes: usize, sync_interval: Duration) -> Settings {
@@ -141,7 +153,7 @@ fn settings(path: &Path, queue_bytes: usize, sync_interval: Duration) -> Setting
 }
 
 impl Bench {
-    fn new(queue_bytes: usize, sync_interval: Duration) -> Self {
+    pub(super) fn new(queue_bytes: usize, sync_interval: Duration) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let faults = Arc::new(Faulty::default());
         let settings = settings(folder.path(), queue_bytes, sync_interval);
@@ -151,23 +163,23 @@ impl Bench {
         Self { folder, faults, volumes, completions, completer }
     }
 
-    fn create(&self, id: i64) -> SegmentWriter {
+    pub(super) fn create(&self, id: i64) -> SegmentWriter {
         let volume = self.volumes.choose(None).unwrap();
         volume.create(draft(id), self.completer.clone()).unwrap()
     }
 
-    async fn next(&mut self) -> Completion {
+    pub(super) async fn next(&mut self) -> Completion {
         self.completions.recv().await.unwrap()
     }
 
-    async fn opened(&mut self) -> Arc<OpenSegment> {
+    pub(super) async fn opened(&mut self) -> Arc<OpenSegment> {
         match self.next().await {
             Completion::Opened(segment) => segment,
             other => panic!("{other:?}"),
         }
     }
 
-    async fn written(&mut self) {
+    pub(super) async fn written(&mut self) {
         let next = self.next().await;
         assert!(matches!(next, Completion::Written { .. }), "{next:?}");
     }
@@ -179,7 +191,7 @@ impl Bench {
         }
     }
 
-    fn bytes(&self, segment: &OpenSegment) -> Vec<u8> {
+    pub(super) fn bytes(&self, segment: &OpenSegment) -> Vec<u8> {
         std::fs::read(self.folder.path().join(&segment.opened.path)).unwrap()
     }
 }
@@ -192,7 +204,7 @@ impl Drop for Bench {
     }
 }
 
-fn draft(id: i64) -> Draft {
+pub(super) fn draft(id: i64) -> Draft {
     let parameters = g711::Parameters { law: g711::Law::A, sample_rate: 8_000, channels: 1 };
     let track = Track {
         timescale: Timescale::new(8_000).unwrap(),
@@ -220,7 +232,7 @@ fn draft(id: i64) -> Draft {
     }
 }
 
-fn fragment(offset: u64, len: u64) -> Arc<Fragment> {
+pub(super) fn fragment(offset: u64, len: u64) -> Arc<Fragment> {
     Arc::new(Fragment {
         offset,
         payload: offset..offset + len,
@@ -231,7 +243,7 @@ fn fragment(offset: u64, len: u64) -> Arc<Fragment> {
     })
 }
 
-fn part(text: &'static str) -> Vec<Bytes> {
+pub(super) fn part(text: &'static str) -> Vec<Bytes> {
     vec![Bytes::from_static(text.as_bytes())]
 }
 
@@ -259,7 +271,7 @@ async fn a_fragment_is_listed_when_it_can_be_read_and_not_before() {
     let beyond = reader.read_at(at.start, 7).await.unwrap_err();
     assert_eq!(beyond.kind(), io::ErrorKind::UnexpectedEof);
 
-    writer.close(part("tail"), true).unwrap();
+    writer.close(part("tail"), 1, true).unwrap();
     assert!(matches!(bench.next().await, Completion::Finished { .. }));
     assert!(segment.progress().finished);
     let closed = bench.next().await;
@@ -304,7 +316,9 @@ async fn after_a_failed_write_the_file_ends_with_its_last_whole_fragment() {
     bench.faults.room.store(3, SeqCst);
     writer.append(part("broken"), fragment(11, 6)).unwrap();
     match bench.next().await {
-        Completion::Failed { opened: true, source, .. } => assert!(is_full(&source)),
+        Completion::Failed { opened: true, kept: 1, fault, .. } => {
+            assert_eq!(fault.reason(), GapReason::DiskFull);
+        }
         other => panic!("{other:?}"),
     }
     assert_eq!(bench.bytes(&segment), b"headerwhole");
@@ -313,7 +327,7 @@ async fn after_a_failed_write_the_file_ends_with_its_last_whole_fragment() {
     // Room again: but a hole would be in the file.
     bench.faults.room.store(u64::MAX, SeqCst);
     writer.append(part("later"), fragment(17, 5)).unwrap();
-    writer.close(part("tail"), true).unwrap();
+    writer.close(part("tail of more"), 2, true).unwrap();
     assert!(matches!(bench.next().await, Completion::Finished { .. }));
     assert!(matches!(bench.next().await, Completion::Closed { bytes: 11, .. }));
     assert_eq!(bench.bytes(&segment), b"headerwhole");
@@ -327,7 +341,7 @@ async fn a_segment_is_whole_without_the_tail_that_found_no_room() {
     writer.append(part("whole"), fragment(6, 5)).unwrap();
     bench.written().await;
     bench.faults.room.store(2, SeqCst);
-    writer.close(part("tail"), true).unwrap();
+    writer.close(part("tail"), 1, true).unwrap();
     assert!(matches!(bench.next().await, Completion::Finished { .. }));
     assert!(matches!(bench.next().await, Completion::Closed { bytes: 11, .. }));
     assert_eq!(bench.bytes(&segment), b"headerwhole");
@@ -357,11 +371,14 @@ async fn a_name_that_repeats_gets_the_next_number() {
 #[tokio::test]
 async fn few_dirty_files_are_synced_each_and_many_at_once() {
     let mut bench = Bench::new(1 << 20, HOUR);
+    // The marker was synced, and the folders that hold it.
+    bench.faults.file_syncs.store(0, SeqCst);
+    bench.faults.folder_syncs.store(0, SeqCst);
     let mut writers: Vec<_> = (0..3).map(|id| bench.create(id)).collect();
     for _ in 0..3 {
         bench.opened().await;
     }
-    writers.pop().unwrap().close(Vec::new(), true).unwrap();
+    writers.pop().unwrap().close(Vec::new(), 0, true).unwrap();
     bench.next().await;
     assert!(matches!(bench.next().await, Completion::Closed { durable: true, .. }));
     assert_eq!(bench.faults.file_syncs.load(SeqCst), 3);
@@ -371,7 +388,7 @@ async fn few_dirty_files_are_synced_each_and_many_at_once() {
     for _ in 10..30 {
         bench.opened().await;
     }
-    writers.pop().unwrap().close(Vec::new(), true).unwrap();
+    writers.pop().unwrap().close(Vec::new(), 0, true).unwrap();
     bench.next().await;
     assert!(matches!(bench.next().await, Completion::Closed { durable: true, .. }));
     assert_eq!(bench.faults.whole_syncs.load(SeqCst), 1);
@@ -384,7 +401,7 @@ async fn the_writer_does_not_wait_for_a_slow_sync() {
     bench.faults.syncs_wait.set(true);
     let first = bench.create(1);
     bench.opened().await;
-    first.close(Vec::new(), true).unwrap();
+    first.close(Vec::new(), 0, true).unwrap();
     assert!(matches!(bench.next().await, Completion::Finished { .. }));
     let second = bench.create(2);
     bench.opened().await;
@@ -400,7 +417,7 @@ async fn a_sync_that_failed_is_not_called_durable() {
     bench.faults.syncs_fail.store(true, SeqCst);
     let writer = bench.create(1);
     bench.opened().await;
-    writer.close(Vec::new(), true).unwrap();
+    writer.close(Vec::new(), 0, true).unwrap();
     bench.next().await;
     assert!(matches!(bench.next().await, Completion::Closed { durable: false, .. }));
     assert!(bench.volumes.health()[0].last_error.is_some());
@@ -421,7 +438,7 @@ async fn shutting_down_writes_and_syncs_what_is_queued() {
     let mut bench = Bench::new(1 << 20, HOUR);
     let writer = bench.create(1);
     writer.append(part("last"), fragment(6, 4)).unwrap();
-    writer.close(part("tail"), false).unwrap();
+    writer.close(part("tail"), 1, false).unwrap();
     bench.volumes.shut_down().await;
     let segment = bench.opened().await;
     bench.written().await;

@@ -1,26 +1,34 @@
-//! Volumes: root folders for segments, each with its writer thread, its sync thread and a lock
-//! that keeps a second process out.
+//! All volumes of the process: which one a stream writes to, how each does, reading and deleting.
+//!
+//! # Which volume
+//!
+//! A stream that is pinned to a volume waits for that one, also when others have room: whoever pins
+//! a camera to a disk means that its footage is nowhere else, and the gap says why it is missing.
+//! Any other stream goes where there is most room for each segment that is open there
+//! ([`Volume`]s fill up together and share the load), among those that are ready. One that fails is
+//! left at the next key frame; one that returns takes part again.
 
 use std::{
-    fs::{self, File, TryLockError},
+    collections::HashMap,
     io,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
-    thread::JoinHandle,
+    path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::sync::watch;
 
 use super::{
     counters::VolumeCounters,
     fs::{Fs, RealFs},
+    keeper::Pace,
+    lease::Leases,
     open::OpenSegments,
     path,
-    queue::{Completions, Draft, Queue, Refused, SegmentWriter},
     reader::{ReadError, SegmentReader, blocking},
-    sync::Syncer,
-    writer::{Writer, text},
+    room::Room,
+    single::{Bells, Volume},
+    state::VolumeState,
 };
 
 /// One volume as configured.
@@ -57,15 +65,6 @@ pub enum VolumeError {
     /// None is configured.
     #[error("no volume is configured")]
     None,
-    /// It, or its `.vedette` folder, cannot be made.
-    #[error("make {path}")]
-    Make {
-        /// What was to be made.
-        path: PathBuf,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
     /// Another process records there.
     #[error("volume {path} is used by another process")]
     InUse {
@@ -86,183 +85,56 @@ pub enum VolumeError {
 /// No volume can take a segment now.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoRoom {
-    /// All that come into question are full.
+    /// All that come into question are full, or there is one that is and the others fail.
     #[error("no volume has room")]
     Full,
+    /// All that come into question fail, or are not there.
+    #[error("no volume can be written: {0}")]
+    Failing(String),
     /// The stream is pinned to a volume that is not configured.
     #[error("volume {0} is not configured")]
     Unknown(String),
 }
 
 /// How a volume does.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct VolumeHealth {
     /// Which.
     pub path: String,
+    /// In one word.
+    pub state: VolumeState,
+    /// Why it is not ready, for people.
+    pub reason: Option<String>,
+    /// For how long it has been in this state.
+    pub for_seconds: u64,
     /// Free bytes as last seen.
     pub free_bytes: u64,
     /// Size of its file system.
     pub total_bytes: u64,
-    /// Its last write worked.
+    /// It is ready.
     pub writable: bool,
-    /// What went wrong last, while it does.
+    /// The same as `reason`.
     pub last_error: Option<String>,
+    /// Bytes that wait for the writer: what `kill -9` takes beyond the last second.
+    pub queue_bytes: u64,
+    /// How long the oldest of them has waited.
+    pub queue_seconds: f64,
 }
 
-/// The last failure of a volume, while it lasts.
-#[derive(Debug, Default)]
-pub(super) struct Failure(Mutex<Option<(Instant, String)>>);
-
-impl Failure {
-    pub(super) fn set(&self, error: &io::Error) {
-        *self.lock() = Some((Instant::now(), error.to_string()));
-    }
-
-    pub(super) fn clear(&self) {
-        let mut failure = self.lock();
-        if failure.is_some() {
-            *failure = None;
-        }
-    }
-
-    fn text(&self) -> Option<String> {
-        self.lock().as_ref().map(|(_, text)| text.clone())
-    }
-
-    fn recent(&self) -> bool {
-        self.lock().as_ref().is_some_and(|(at, _)| at.elapsed() < AVOID_AFTER_FAILURE)
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Option<(Instant, String)>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// What volumes are opened with besides their settings.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The file system beneath.
+    pub fs: Arc<dyn Fs>,
+    /// The ids that volumes must carry, by name: those that the index has footage of.
+    pub known: HashMap<String, String>,
+    /// How often they are looked at.
+    pub pace: Pace,
 }
 
-/// A volume that failed is only chosen for so long when no other has room.
-const AVOID_AFTER_FAILURE: Duration = Duration::from_secs(60);
-
-/// One volume in use.
-#[derive(Debug)]
-pub struct Volume {
-    settings: VolumeSettings,
-    name: String,
-    queue: Arc<Queue>,
-    syncer: Arc<Syncer>,
-    counters: Arc<VolumeCounters>,
-    failure: Arc<Failure>,
-    threads: Mutex<Option<[JoinHandle<()>; 2]>>,
-    /// Held for as long as the volume is used.
-    _lock: File,
-}
-
-impl Volume {
-    fn open(
-        settings: &VolumeSettings,
-        all: &Settings,
-        fs: &Arc<dyn Fs>,
-        open: &Arc<OpenSegments>,
-    ) -> Result<Self, VolumeError> {
-        let root = settings.path.clone();
-        let lock = claim(&root)?;
-        let name = text(&root);
-        let counters = Arc::new(VolumeCounters::default());
-        if let Ok(space) = fs.space(&root) {
-            counters.free_bytes.store(space.free, Relaxed);
-            counters.total_bytes.store(space.total, Relaxed);
-        }
-        let failure = Arc::new(Failure::default());
-        let queue = Arc::new(Queue::new(all.queue_bytes, Arc::clone(&counters)));
-        let syncer = Arc::new(Syncer::new(
-            root.clone(),
-            Arc::clone(fs),
-            all.sync_interval,
-            Arc::clone(&counters),
-            Arc::clone(&failure),
-        ));
-        let writer = Writer {
-            root: root.clone(),
-            name: name.clone(),
-            fs: Arc::clone(fs),
-            queue: Arc::clone(&queue),
-            syncer: Arc::clone(&syncer),
-            open: Arc::clone(open),
-            counters: Arc::clone(&counters),
-            failure: Arc::clone(&failure),
-        };
-        let thread = |name: &str, work: Box<dyn FnOnce() + Send>| {
-            std::thread::Builder::new()
-                .name(name.to_owned())
-                .spawn(work)
-                .map_err(|source| VolumeError::Thread { path: root.clone(), source })
-        };
-        let writing = thread("disk-writer", Box::new(move || writer.run()))?;
-        let syncing = thread("disk-sync", {
-            let syncer = Arc::clone(&syncer);
-            Box::new(move || syncer.run())
-        });
-        let syncing = match syncing {
-            Ok(thread) => thread,
-            Err(e) => {
-                queue.stop();
-                return Err(e);
-            }
-        };
-        let threads = Mutex::new(Some([writing, syncing]));
-        let settings = settings.clone();
-        Ok(Self { settings, name, queue, syncer, counters, failure, threads, _lock: lock })
-    }
-
-    /// As rows name it.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// As configured.
-    #[must_use]
-    pub const fn settings(&self) -> &VolumeSettings {
-        &self.settings
-    }
-
-    /// Queues the opening of a segment; what becomes of it is told to `completions`.
-    ///
-    /// # Errors
-    ///
-    /// [`Refused::Stopped`].
-    pub fn create(&self, draft: Draft, completions: Completions) -> Result<SegmentWriter, Refused> {
-        SegmentWriter::open(&self.queue, draft, completions)
-    }
-
-    fn has_room(&self) -> bool {
-        // Zero of zero: the file system does not say.
-        let total = self.counters.total_bytes.load(Relaxed);
-        total == 0 || self.counters.free_bytes.load(Relaxed) > self.settings.min_free_bytes
-    }
-
-    fn stop(&self) {
-        // In this order: what the writer still closes, the sync thread still syncs.
-        self.queue.stop();
-        let threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some([writing, syncing]) = threads else { return };
-        let wrote = writing.join();
-        self.syncer.stop();
-        if wrote.is_err() | syncing.join().is_err() {
-            tracing::error!(volume = %self.name, "a thread of this volume had panicked");
-        }
-    }
-}
-
-/// Makes the volume's folders and takes its lock, which the system gives back when we die.
-fn claim(root: &Path) -> Result<File, VolumeError> {
-    let own = root.join(".vedette");
-    let make = |path: &Path, source| VolumeError::Make { path: path.to_owned(), source };
-    fs::create_dir_all(&own).map_err(|e| make(&own, e))?;
-    let path = own.join("lock");
-    let lock = File::options().create(true).append(true).open(&path).map_err(|e| make(&path, e))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => Err(VolumeError::InUse { path: root.to_owned() }),
-        Err(TryLockError::Error(e)) => Err(make(&path, e)),
+impl Default for Options {
+    fn default() -> Self {
+        Self { fs: Arc::new(RealFs), known: HashMap::new(), pace: Pace::default() }
     }
 }
 
@@ -272,6 +144,8 @@ pub struct Volumes {
     volumes: Vec<Arc<Volume>>,
     open: Arc<OpenSegments>,
     fs: Arc<dyn Fs>,
+    bells: Bells,
+    leases: Leases,
 }
 
 impl Volumes {
@@ -290,20 +164,33 @@ impl Volumes {
     ///
     /// As [`Self::open`].
     pub fn open_on(settings: Settings, fs: Arc<dyn Fs>) -> Result<Arc<Self>, VolumeError> {
+        Self::open_with(settings, Options { fs, ..Options::default() })
+    }
+
+    /// The same with all that can be said. A volume that cannot be used now is no error: it is
+    /// tried until it can.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::open`].
+    #[expect(clippy::needless_pass_by_value, reason = "settings are used up")]
+    pub fn open_with(settings: Settings, options: Options) -> Result<Arc<Self>, VolumeError> {
         if settings.volumes.is_empty() {
             return Err(VolumeError::None);
         }
-        let mut all = Self { volumes: Vec::new(), open: Arc::default(), fs: Arc::clone(&fs) };
-        for volume in &settings.volumes {
-            match Volume::open(volume, &settings, &fs, &all.open) {
-                Ok(volume) => all.volumes.push(Arc::new(volume)),
-                Err(e) => {
-                    all.volumes.iter().for_each(|v| v.stop());
-                    return Err(e);
-                }
-            }
-        }
-        Ok(Arc::new(all))
+        let Options { fs, known, pace } = options;
+        let bells = Bells {
+            changed: Arc::new(watch::Sender::new(0)),
+            room: Arc::default(),
+        };
+        let open = Arc::default();
+        // Those that were opened are stopped when they are dropped.
+        let volumes = settings.volumes.iter().map(|volume| {
+            let expected = known.get(&super::writer::text(&volume.path)).cloned();
+            Volume::open(volume, &settings, expected, &fs, pace, &open, &bells).map(Arc::new)
+        });
+        let volumes = volumes.collect::<Result<_, _>>()?;
+        Ok(Arc::new(Self { volumes, open, fs, bells, leases: Leases::default() }))
     }
 
     /// The file system beneath, for who mends files.
@@ -318,21 +205,85 @@ impl Volumes {
         &self.open
     }
 
-    /// The volume for a new segment: the pinned one, else the one with most room among those that
-    /// have not just failed.
+    /// What is being read, and is to be left alone meanwhile.
+    #[must_use]
+    pub const fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    /// Where volumes ask for room: early, and at the latest when a write found none.
+    #[must_use]
+    pub const fn room(&self) -> &Arc<Room> {
+        &self.bells.room
+    }
+
+    /// The volume for a new segment: see the module.
     ///
     /// # Errors
     ///
     /// [`NoRoom`].
     pub fn choose(&self, pinned: Option<&str>) -> Result<Arc<Volume>, NoRoom> {
-        if let Some(name) = pinned {
-            let found = self.volumes.iter().find(|v| v.name == name);
-            let volume = found.ok_or_else(|| NoRoom::Unknown(name.to_owned()))?;
-            return if volume.has_room() { Ok(Arc::clone(volume)) } else { Err(NoRoom::Full) };
+        let of_stream = |v: &&Arc<Volume>| pinned.is_none_or(|name| v.name() == name);
+        let usable = self.volumes.iter().filter(of_stream);
+        let ready = usable.clone().filter(|v| v.state() == VolumeState::Ready);
+        if let Some(volume) = ready.max_by_key(|v| v.attraction()) {
+            return Ok(Arc::clone(volume));
         }
-        let usable = self.volumes.iter().filter(|v| v.has_room());
-        let free = |v: &Volume| v.counters.free_bytes.load(Relaxed);
-        usable.max_by_key(|v| (!v.failure.recent(), free(v))).map(Arc::clone).ok_or(NoRoom::Full)
+        if usable.clone().any(|v| v.state() == VolumeState::Full) {
+            let full = usable.filter(|v| v.state() == VolumeState::Full);
+            full.for_each(|v| self.bells.room.ask(v.name()));
+            return Err(NoRoom::Full);
+        }
+        let mut why = usable.map(|v| v.health()).map(|h| {
+            format!("{} is {}: {}", h.path, h.state.as_str(), h.reason.unwrap_or_default())
+        });
+        match (why.next(), pinned) {
+            (Some(first), _) => Err(NoRoom::Failing(why.fold(first, |all, one| all + "; " + &one))),
+            (None, pinned) => Err(NoRoom::Unknown(pinned.unwrap_or_default().to_owned())),
+        }
+    }
+
+    /// One by its name.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&Arc<Volume>> {
+        self.volumes.iter().find(|v| v.name() == name)
+    }
+
+    /// How one does.
+    #[must_use]
+    pub fn state(&self, name: &str) -> Option<VolumeState> {
+        self.get(name).map(|v| v.state())
+    }
+
+    /// Wakes its holder when a volume changes its state.
+    #[must_use]
+    pub fn changed(&self) -> watch::Receiver<u64> {
+        self.bells.changed.subscribe()
+    }
+
+    /// The ids of the volumes that are there, by name: for the index to remember.
+    #[must_use]
+    pub fn markers(&self) -> Vec<(String, String)> {
+        let marker = |v: &Arc<Volume>| Some((v.name().to_owned(), v.ground.id()?));
+        self.volumes.iter().filter_map(marker).collect()
+    }
+
+    /// A disk was replaced on purpose: whatever stands at that path now is the volume. Says whether
+    /// there is one of that name.
+    pub fn accept(&self, name: &str) -> bool {
+        let volume = self.get(name);
+        if let Some(volume) = volume {
+            volume.ground.accept();
+            volume.ground.availability.try_now();
+        }
+        volume.is_some()
+    }
+
+    /// Room was made on a volume: sees how much, and has a full one tried at once.
+    pub fn look_at_room(&self, name: &str) {
+        if let Some(volume) = self.get(name) {
+            volume.ground.availability.try_now();
+        }
     }
 
     /// A reader of a segment file.
@@ -348,61 +299,44 @@ impl Volumes {
     ///
     /// # Errors
     ///
-    /// [`ReadError::Outside`] for a volume that is not ours, or a path that would leave it.
+    /// [`ReadError::Outside`] for a volume that is not ours, or a path that would leave it;
+    /// [`ReadError::Unavailable`] while the volume is not there: what stands at its path then is
+    /// not its files.
     pub fn absolute(&self, volume: &str, path: &str) -> Result<PathBuf, ReadError> {
-        let found = self.volumes.iter().find(|v| v.name == volume);
-        found
-            .and_then(|v| path::below(&v.settings.path, path))
-            .ok_or_else(|| ReadError::Outside { volume: volume.to_owned(), path: path.to_owned() })
+        let outside =
+            || ReadError::Outside { volume: volume.to_owned(), path: path.to_owned() };
+        let found = self.get(volume).ok_or_else(outside)?;
+        let absolute = path::below(&found.settings().path, path).ok_or_else(outside)?;
+        if found.state().can_be_read() {
+            Ok(absolute)
+        } else {
+            let why = found.ground.availability.why().unwrap_or_default();
+            Err(ReadError::Unavailable { volume: volume.to_owned(), why })
+        }
     }
 
-    /// Deletes a segment file, and the folders that this leaves empty. A file that is gone already
-    /// is no error. To be called when the deletion of its row is durable.
+    /// Deletes a segment file, and the folders that this leaves empty; that it is gone is durable
+    /// afterwards. A file that is gone already is no error. To be called when the deletion of its
+    /// row is durable.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Outside`], or the system's.
+    /// [`ReadError::Outside`], [`ReadError::Unavailable`], or the system's.
     pub async fn remove(&self, volume: &str, path: &str) -> Result<(), ReadError> {
-        let file = self.absolute(volume, path)?;
-        let root = self.volumes.iter().find(|v| v.name == volume).map(|v| v.settings.path.clone());
-        let (root, target) = (root.unwrap_or_default(), file.clone());
-        let removed = blocking(move || {
-            match fs::remove_file(&target) {
-                Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
-                _ => {}
-            }
-            // A folder that is not empty, or that a new segment is about to fill, refuses.
-            let above = target.ancestors().skip(1).take_while(|a| *a != root);
-            for folder in above {
-                if fs::remove_dir(folder).is_err() {
-                    break;
-                }
-            }
-            Ok(())
-        });
-        removed.await.map_err(|source| ReadError::Io { path: file, source })
+        let not_removed = self.unlink(volume, &[path.to_owned()]).await?;
+        not_removed.into_iter().next().map_or(Ok(()), |n| Err(n.error))
     }
 
     /// How each does.
     #[must_use]
     pub fn health(&self) -> Vec<VolumeHealth> {
-        let health = |v: &Arc<Volume>| {
-            let last_error = v.failure.text();
-            VolumeHealth {
-                path: v.name.clone(),
-                free_bytes: v.counters.free_bytes.load(Relaxed),
-                total_bytes: v.counters.total_bytes.load(Relaxed),
-                writable: last_error.is_none(),
-                last_error,
-            }
-        };
-        self.volumes.iter().map(health).collect()
+        self.volumes.iter().map(|v| v.health()).collect()
     }
 
     /// Each volume's counters, by its name.
     #[must_use]
     pub fn counters(&self) -> Vec<(String, Arc<VolumeCounters>)> {
-        self.volumes.iter().map(|v| (v.name.clone(), Arc::clone(&v.counters))).collect()
+        self.volumes.iter().map(|v| (v.name().to_owned(), Arc::clone(v.counters()))).collect()
     }
 
     /// All of them.
@@ -416,23 +350,23 @@ impl Volumes {
         self.volumes.iter().for_each(|v| v.syncer.sync_now());
     }
 
-    /// Writes what is queued, syncs, and ends the threads. Segments are to be closed before.
+    /// Writes what is queued, syncs, and ends the threads. Segments are to be closed before. A disk
+    /// that does not take what is queued is given up after a bounded time: the rows of what was open
+    /// there are open, and the next start mends them.
     pub async fn shut_down(&self) {
         let volumes = self.volumes.clone();
-        // One after the other is enough: their writers have been at it all the while.
         let stopped = blocking(move || {
-            volumes.iter().for_each(|v| v.queue.stop());
-            volumes.iter().for_each(|v| v.stop());
+            volumes.iter().for_each(|v| v.tell_to_stop());
+            // Side by side: each waits for its own disk.
+            std::thread::scope(|scope| {
+                for volume in &volumes {
+                    scope.spawn(|| volume.stop());
+                }
+            });
             Ok(())
         });
         if let Err(error) = stopped.await {
             tracing::error!(%error, "stopping the volumes failed");
         }
-    }
-}
-
-impl Drop for Volume {
-    fn drop(&mut self) {
-        self.stop();
     }
 }

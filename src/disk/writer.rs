@@ -6,20 +6,27 @@
 //! streams. One thread a volume is as parallel as a disk is, keeps every file's writes in order
 //! without a lock, and makes "how far behind is this disk" one number: the queue's bytes.
 //!
-//! # When the queue is full
-//!
-//! The submitter is told at once ([`Refused::Full`](super::Refused::Full)) and sheds whole groups of pictures: a slow
-//! disk never blocks a camera's socket and never takes memory without end. Opening and closing are
-//! let in above the bound (a few KiB each), or else a full queue could not be ended in order.
-//!
 //! # When a write fails
 //!
 //! The file is cut back to its last whole fragment, the owner is told once, and everything else
-//! that is queued for that file is dropped. What was written before stays readable.
+//! that is queued for that file is dropped. What was written before stays readable, and a cut never
+//! reaches below what was synced. The owner may still give the file its tail box, for which room is
+//! kept (`ground.rs`).
+//!
+//! # When the volume goes away
+//!
+//! No file is made on what is not the volume any more, and files that were open when it went are
+//! not written to when it is back: what became of their last bytes is for recovery to find out.
+//!
+//! # When this thread panics
+//!
+//! It is our own mistake, and costs the segments that were open: their owners are told, the volume
+//! counts as failing until a probe works, and the thread goes on with the next command.
 
 use std::{
     collections::HashMap,
     io,
+    panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::{Arc, atomic::Ordering::Relaxed},
 };
@@ -29,23 +36,16 @@ use tokio::time::Instant;
 
 use super::{
     OpenSegments,
-    counters::VolumeCounters,
-    fs::{Fs, FsFile, append_all},
+    completion::{Completion, Completions, Draft, Fault},
+    fs::{FsFile, append_all},
+    ground::Ground,
     open::{Fragment, OpenSegment},
     path,
-    queue::{Command, Completion, Completions, Draft, Queue},
-    sync::Syncer,
+    queue::{Command, Queue, Ticket},
+    state::{VolumeState, is_full},
+    sync::{Closed, Syncer},
 };
 use crate::{id::SegmentId, model::NewSegment};
-
-/// Whether a write failed because there is no room.
-#[must_use]
-pub fn is_full(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
-    )
-}
 
 #[derive(Debug)]
 struct OpenFile {
@@ -54,193 +54,298 @@ struct OpenFile {
     completions: Completions,
     /// Whole boxes written.
     len: u64,
+    /// Takes no more fragments.
     failed: bool,
+    /// It could not be cut back: nothing may be appended, not even a tail.
+    torn: bool,
+    /// Of the volume, when the file was made.
+    generation: u64,
+}
+
+/// What it works with.
+#[derive(Debug)]
+struct Tools {
+    ground: Arc<Ground>,
+    syncer: Arc<Syncer>,
+    open: Arc<OpenSegments>,
 }
 
 /// The thread's own state.
 #[derive(Debug)]
 pub(super) struct Writer {
-    pub(super) root: PathBuf,
-    /// As rows name it.
-    pub(super) name: String,
-    pub(super) fs: Arc<dyn Fs>,
-    pub(super) queue: Arc<Queue>,
-    pub(super) syncer: Arc<Syncer>,
-    pub(super) open: Arc<OpenSegments>,
-    pub(super) counters: Arc<VolumeCounters>,
-    pub(super) failure: Arc<super::Failure>,
+    queue: Arc<Queue>,
+    tools: Tools,
+    files: HashMap<SegmentId, OpenFile>,
+    /// Of the command being carried out, for the case that it panics.
+    ticket: Option<Ticket>,
+    opening: Option<(SegmentId, Completions)>,
 }
 
 impl Writer {
+    pub(super) fn new(
+        ground: Arc<Ground>,
+        queue: Arc<Queue>,
+        syncer: Arc<Syncer>,
+        open: Arc<OpenSegments>,
+    ) -> Self {
+        let tools = Tools { ground, syncer, open };
+        Self { queue, tools, files: HashMap::new(), ticket: None, opening: None }
+    }
+
     /// Works until the queue is stopped and empty.
-    pub(super) fn run(self) {
-        // Also when a panic ends this thread, submitters must hear that nobody writes any more.
+    pub(super) fn run(mut self) {
+        // Whatever ends this thread, submitters must hear that nobody writes any more.
         let _stop = StopOnDrop(Arc::clone(&self.queue));
-        let mut files: HashMap<SegmentId, OpenFile> = HashMap::new();
-        while let Some((command, cost)) = self.queue.next() {
-            match command {
-                Command::Open { draft, completions } => {
-                    self.open(&mut files, *draft, completions);
-                }
-                Command::Append { segment, parts, fragment } => {
-                    if let Some(file) = files.get_mut(&segment) {
-                        self.append(file, &parts, fragment);
-                    }
-                }
-                Command::Close { segment, tail, now } => {
-                    if let Some(file) = files.remove(&segment) {
-                        self.close(file, &tail, now);
-                    }
-                }
-            }
-            self.counters.open_files.store(files.len() as u64, Relaxed);
-            self.queue.done(cost);
+        while catch_unwind(AssertUnwindSafe(|| self.work())).is_err() {
+            self.after_a_panic();
         }
-        for (_, file) in files.drain() {
-            self.close(file, &[], true);
+        for (_, file) in std::mem::take(&mut self.files) {
+            self.tools.close(file, &[], true);
         }
     }
 
-    fn open(
-        &self,
-        files: &mut HashMap<SegmentId, OpenFile>,
-        draft: Draft,
-        completions: Completions,
-    ) {
-        let id = draft.row.id;
-        let header = [draft.header.clone()];
-        let made = self.create(&draft).and_then(|(file, relative, absolute)| {
-            match self.timed(&*file, &header) {
-                Ok(()) => Ok((file, relative, absolute)),
-                Err(e) => {
-                    // A file without a header is nobody's footage.
-                    let _ = std::fs::remove_file(&absolute);
-                    Err(e)
+    fn work(&mut self) {
+        while let Some((command, ticket)) = self.queue.next() {
+            self.ticket = Some(ticket);
+            self.carry_out(command);
+            let open = self.files.len() as u64;
+            self.tools.ground.counters.open_files.store(open, Relaxed);
+            self.done();
+        }
+    }
+
+    fn carry_out(&mut self, command: Command) {
+        match command {
+            Command::Open { draft, completions } => {
+                let id = draft.row.id;
+                self.opening = Some((id, completions.clone()));
+                if let Some(file) = self.tools.open(*draft, completions) {
+                    self.files.insert(id, file);
+                }
+                self.opening = None;
+            }
+            Command::Append { segment, parts, fragment } => {
+                if let Some(file) = self.files.get_mut(&segment) {
+                    self.tools.append(file, &parts, fragment);
                 }
             }
-        });
+            Command::Shed { segment } => {
+                if let Some(file) = self.files.get_mut(&segment) {
+                    fail(file, Fault::Shed);
+                }
+            }
+            Command::Distrust { segment, durable, why } => {
+                if let Some(file) = self.files.get_mut(&segment) {
+                    self.tools.distrust(file, durable, why);
+                }
+            }
+            Command::Close { segment, tail, fragments, now } => {
+                if let Some(file) = self.files.remove(&segment) {
+                    let fits = file.segment.progress().fragments == fragments;
+                    self.tools.close(file, if fits { &tail } else { &[] }, now);
+                }
+            }
+        }
+    }
+
+    fn done(&mut self) {
+        if let Some(ticket) = self.ticket.take() {
+            self.queue.done(&ticket);
+        }
+    }
+
+    fn after_a_panic(&mut self) {
+        let ground = &self.tools.ground;
+        ground.counters.panics.fetch_add(1, Relaxed);
+        ground.availability.set(VolumeState::Failing, Some("its writer panicked".to_owned()));
+        ground.availability.look();
+        for file in self.files.values_mut() {
+            // What stands behind the last whole fragment is unknown.
+            file.torn |= file.file.truncate(file.len).is_err();
+            fail(file, Fault::Panicked);
+        }
+        if let Some((segment, completions)) = self.opening.take() {
+            send(&completions, not_opened(segment, Fault::Panicked));
+        }
+        self.done();
+    }
+}
+
+impl Tools {
+    fn open(&self, draft: Draft, completions: Completions) -> Option<OpenFile> {
+        let id = draft.row.id;
+        let generation = self.ground.availability.generation();
+        let made = if self.ground.is_here() {
+            self.create(&draft).map_err(Fault::Io)
+        } else {
+            Err(Fault::Away)
+        };
         let (file, relative, absolute) = match made {
             Ok(made) => made,
-            Err(source) => {
-                self.failure.set(&source);
-                self.send(&completions, Completion::Failed { segment: id, opened: false, source });
-                return;
+            Err(fault) => {
+                match &fault {
+                    Fault::Io(error) => self.failed(error),
+                    _ => self.ground.availability.look(),
+                }
+                send(&completions, not_opened(id, fault));
+                return None;
             }
         };
         let len = draft.header.len() as u64;
-        let row = NewSegment { volume: self.name.clone(), path: relative, ..draft.row };
+        let row = NewSegment { volume: self.ground.name.clone(), path: relative, ..draft.row };
         let segment = Arc::new(OpenSegment::new(row, draft.tracks, draft.live_run, len, absolute));
         self.open.add(Arc::clone(&segment));
-        self.syncer.touch(id, &file);
-        self.send(&completions, Completion::Opened(Arc::clone(&segment)));
-        files.insert(id, OpenFile { file, segment, completions, len, failed: false });
+        self.syncer.touch(&segment, &file, len);
+        send(&completions, Completion::Opened(Arc::clone(&segment)));
+        let (failed, torn) = (false, false);
+        Some(OpenFile { file, segment, completions, len, failed, torn, generation })
     }
 
-    /// Makes the file under the first name that is free.
+    /// Makes the file under the first name that is free, with its header.
     fn create(&self, draft: &Draft) -> io::Result<(Arc<dyn FsFile>, String, PathBuf)> {
+        let ground = &*self.ground;
         let folder = path::folder(&draft.camera, draft.role, draft.row.start);
-        let absolute = self.root.join(&folder);
-        self.create_folder(&absolute)?;
+        let absolute = ground.root.join(&folder);
+        let mut fresh = ground.fs.create_folder(&absolute)?;
         let (mut n, mut pruned) = (0, 0);
-        loop {
+        let (file, relative, path) = loop {
             let name = path::file_name(draft.row.start, n);
-            let file = absolute.join(&name);
-            match self.fs.create_file(&file) {
-                Ok(made) => return Ok((made, format!("{folder}/{name}"), file)),
+            let path = absolute.join(&name);
+            match ground.fs.create_file(&path) {
+                Ok(made) => break (made, format!("{folder}/{name}"), path),
                 Err(e) if e.kind() == io::ErrorKind::AlreadyExists && n < MAX_REPEATS => n += 1,
                 // Somebody deleted the last file in it just now, and the empty folder with it.
                 Err(e) if e.kind() == io::ErrorKind::NotFound && pruned < MAX_PRUNED => {
                     pruned += 1;
-                    self.create_folder(&absolute)?;
+                    fresh |= ground.fs.create_folder(&absolute)?;
                 }
                 Err(e) => return Err(e),
             }
+        };
+        if let Err(e) = self.write(&*file, std::slice::from_ref(&draft.header)) {
+            // A file without a header is nobody's footage.
+            let _ = ground.fs.remove_file(&path);
+            return Err(e);
         }
-    }
-
-    fn create_folder(&self, folder: &Path) -> io::Result<()> {
-        if self.fs.create_folder(folder)? {
-            // Every level may be new.
-            let below = folder.ancestors().take_while(|a| a.starts_with(&self.root));
-            below.for_each(|a| self.syncer.touch_folder(a));
-        } else {
-            self.syncer.touch_folder(folder);
-        }
-        Ok(())
+        // Only now: a folder that is synced before it has the entry is not synced again.
+        let levels = if fresh { usize::MAX } else { 1 };
+        let below = absolute.ancestors().take_while(|a| a.starts_with(&ground.root)).take(levels);
+        below.for_each(|a: &Path| self.syncer.touch_folder(a));
+        Ok((file, relative, path))
     }
 
     fn append(&self, open: &mut OpenFile, parts: &[Bytes], fragment: Arc<Fragment>) {
         if open.failed {
             return;
         }
-        let segment = open.segment.opened.id;
-        match self.timed(&*open.file, parts) {
+        let ground = &*self.ground;
+        let bytes = parts.iter().map(|p| p.len() as u64).sum();
+        if open.generation != ground.availability.generation() {
+            open.torn = true;
+            return fail(open, Fault::Away);
+        }
+        if !ground.may_write(bytes) {
+            ground.found_no_room();
+            return fail(open, Fault::NoRoom);
+        }
+        match self.write(&*open.file, parts) {
             Ok(()) => {
                 open.len = fragment.end_offset();
-                self.failure.clear();
-                self.syncer.touch(segment, &open.file);
+                self.syncer.touch(&open.segment, &open.file, open.len);
                 open.segment.push(fragment);
-                self.send(&open.completions, Completion::Written { segment });
+                send(&open.completions, Completion::Written { segment: open.segment.opened.id });
             }
-            Err(source) => {
-                open.failed = true;
-                self.failure.set(&source);
-                self.cut(open);
-                let failed = Completion::Failed { segment, opened: true, source };
-                self.send(&open.completions, failed);
+            Err(error) => {
+                self.failed(&error);
+                cut(open);
+                fail(open, Fault::Io(error));
             }
         }
     }
 
+    fn distrust(&self, open: &mut OpenFile, durable: u64, why: Arc<io::Error>) {
+        open.len = open.len.min(durable);
+        cut(open);
+        open.segment.keep(open.len);
+        self.syncer.cut(open.segment.opened.id);
+        self.ground.counters.distrusted.fetch_add(1, Relaxed);
+        // Also when it had failed before: now there is less of it.
+        open.failed = false;
+        fail(open, Fault::Sync(why));
+    }
+
     fn close(&self, mut open: OpenFile, tail: &[Bytes], now: bool) {
-        let tail_len: usize = tail.iter().map(Bytes::len).sum();
-        if !open.failed && tail_len > 0 {
-            match self.timed(&*open.file, tail) {
-                Ok(()) => open.len += tail_len as u64,
+        let tail_len: u64 = tail.iter().map(|p| p.len() as u64).sum();
+        let away = open.generation != self.ground.availability.generation();
+        if tail_len > 0 && !open.torn && !away {
+            match self.write(&*open.file, tail) {
+                Ok(()) => open.len += tail_len,
                 // The tail only repeats what the fragments say: the segment is whole without.
-                Err(source) => {
-                    self.failure.set(&source);
-                    self.cut(&open);
+                Err(error) => {
+                    self.failed(&error);
+                    cut(&mut open);
                 }
             }
         }
         open.segment.finish();
-        let segment = open.segment.opened.id;
-        self.send(&open.completions, Completion::Finished { segment });
-        self.syncer.close(segment, open.file, open.len, open.completions, now);
+        let OpenFile { file, segment, completions, len, torn, .. } = open;
+        send(&completions, Completion::Finished { segment: segment.opened.id });
+        let closed = Closed { segment, completions, known: !torn && !away };
+        self.syncer.close(file, len, closed, now);
     }
 
-    fn timed(&self, file: &dyn FsFile, parts: &[Bytes]) -> io::Result<()> {
+    /// Appends all of `parts`.
+    fn write(&self, file: &dyn FsFile, parts: &[Bytes]) -> io::Result<()> {
+        let counters = &self.ground.counters;
         let began = Instant::now();
         let outcome = append_all(file, parts);
-        self.counters.write_latency.record(began.elapsed());
+        counters.write_latency.record(began.elapsed());
         match &outcome {
             Ok(()) => {
-                let bytes: usize = parts.iter().map(Bytes::len).sum();
-                self.counters.bytes_written.fetch_add(bytes as u64, Relaxed);
+                let bytes = parts.iter().map(|p| p.len() as u64).sum();
+                counters.bytes_written.fetch_add(bytes, Relaxed);
+                self.ground.wrote(bytes);
             }
             Err(_) => {
-                self.counters.write_errors.fetch_add(1, Relaxed);
+                counters.write_errors.fetch_add(1, Relaxed);
             }
         }
         outcome
     }
 
-    fn cut(&self, open: &OpenFile) {
-        if let Err(error) = open.file.truncate(open.len) {
-            // Then the torn bytes stay: players stop before them, and `reindex` cuts them.
-            tracing::warn!(
-                segment.path = %open.segment.opened.path,
-                %error,
-                "cannot cut a segment back after a failed write"
-            );
+    fn failed(&self, error: &io::Error) {
+        if is_full(error) {
+            self.ground.found_no_room();
         }
+        self.ground.availability.failed(error);
     }
+}
 
-    fn send(&self, completions: &Completions, completion: Completion) {
-        // A recorder that is gone has nobody left to tell.
-        let _ = completions.send(completion);
+/// Ends a file for fragments, and tells its owner, once.
+fn fail(open: &mut OpenFile, fault: Fault) {
+    if std::mem::replace(&mut open.failed, true) {
+        return;
     }
+    let (segment, kept) = (open.segment.opened.id, open.segment.progress().fragments);
+    send(&open.completions, Completion::Failed { segment, opened: true, kept, fault });
+}
+
+fn cut(open: &mut OpenFile) {
+    if let Err(error) = open.file.truncate(open.len) {
+        // Then the torn bytes stay: players stop before them, and recovery cuts them.
+        open.torn = true;
+        let path = &open.segment.opened.path;
+        tracing::warn!(segment.path = %path, %error, "cannot cut a segment back");
+    }
+}
+
+const fn not_opened(segment: SegmentId, fault: Fault) -> Completion {
+    Completion::Failed { segment, opened: false, kept: 0, fault }
+}
+
+fn send(completions: &Completions, completion: Completion) {
+    // A recorder that is gone has nobody left to tell.
+    let _ = completions.send(completion);
 }
 
 /// How often one millisecond's name may repeat before we call the folder broken.

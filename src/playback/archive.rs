@@ -3,7 +3,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use super::{
@@ -16,7 +19,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    disk::Volumes,
+    disk::{Leases, Volumes},
     hub::Hub,
     id::StreamId,
     model::{RunRow, WallRange},
@@ -67,6 +70,7 @@ pub(super) struct Inner {
     hub: Arc<Hub>,
     clock: Clock,
     kept: Mutex<Kept>,
+    pub(super) vanished: AtomicU64,
 }
 
 /// What is remembered so that it is not read again. Guards pushes and clones of `Arc`s, never held
@@ -90,8 +94,8 @@ impl Archive {
     /// Over an index, the files and what is live.
     #[must_use]
     pub fn new(store: Store, volumes: Arc<Volumes>, hub: Arc<Hub>, clock: Clock) -> Self {
-        let kept = Mutex::default();
-        Self { inner: Arc::new(Inner { store, volumes, hub, clock, kept }) }
+        let (kept, vanished) = (Mutex::default(), AtomicU64::new(0));
+        Self { inner: Arc::new(Inner { store, volumes, hub, clock, kept, vanished }) }
     }
 
     /// Runs and gaps of a range.
@@ -116,7 +120,8 @@ impl Archive {
         if to <= from {
             return Ok(None);
         }
-        let mut pieces = visible(&self.runs(stream, from..to).await?);
+        let now = self.inner.clock.now();
+        let mut pieces = visible(&self.runs(stream, from..to).await?, now);
         pieces.retain(|p| p.start < to && p.end.is_none_or(|end| end > from));
 
         // npt 0: the first key frame, in the first footage whose file is still there.
@@ -124,6 +129,7 @@ impl Archive {
             return Ok(None);
         };
         pieces.drain(..skipped);
+        end_with_live(&mut pieces);
         if let Some(first) = pieces.first_mut() {
             first.start = start;
         }
@@ -178,12 +184,13 @@ impl Archive {
         let Frozen { stream, start, end, duration, open_ended, until } = frozen;
         let to = if open_ended { until.unwrap_or(FOREVER) } else { end };
         let rows = self.runs(stream, start..to.max(end)).await?;
-        let mut pieces = visible(&rows);
+        let mut pieces = visible(&rows, self.inner.clock.now());
         pieces.retain(|p| p.start < to && p.end.is_none_or(|end| end > start));
         let Some((skipped, _, tracks)) = self.first_key(stream, &pieces, start).await? else {
             return Ok(None);
         };
         pieces.drain(..skipped);
+        end_with_live(&mut pieces);
         for piece in &mut pieces {
             piece.start = piece.start.max(start);
             if piece.end.is_none_or(|end| end > to) && to != FOREVER {
@@ -201,6 +208,16 @@ impl Archive {
     #[must_use]
     pub fn reader(&self, clip: Arc<Clip>) -> Reader {
         Reader::new(self.clone(), clip)
+    }
+
+    /// Segments that were gone when a reader came to them, and were passed over.
+    #[must_use]
+    pub fn vanished(&self) -> u64 {
+        self.inner.vanished.load(Relaxed)
+    }
+
+    pub(super) fn leases(&self) -> &Leases {
+        self.inner.volumes.leases()
     }
 
     pub(super) fn hub(&self) -> &Hub {
@@ -319,6 +336,14 @@ impl Archive {
 
     pub(super) fn kept(&self) -> MutexGuard<'_, Kept> {
         self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is being recorded goes on for as long as somebody watches: footage that a clock made which
+/// went ahead is not played behind it.
+fn end_with_live(pieces: &mut Vec<Piece>) {
+    if let Some(live) = pieces.iter().position(|piece| piece.end.is_none()) {
+        pieces.truncate(live + 1);
     }
 }
 

@@ -18,6 +18,12 @@ pub struct RecorderCounters {
     pub dropped_units: AtomicU64,
     /// Gaps begun by this recorder.
     pub gaps: AtomicU64,
-    /// Rows given up after the store had failed for too long; the files hold what they said.
+    /// Rows waiting for the index (gauge).
+    pub rows_waiting: AtomicU64,
+    /// Tries of rows that failed and were made again.
+    pub rows_retried: AtomicU64,
+    /// Rows given up because the index was away for too long: they are made from the files.
     pub rows_lost: AtomicU64,
+    /// Segments whose rows were made from their files.
+    pub adopted: AtomicU64,
 }

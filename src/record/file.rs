@@ -53,6 +53,17 @@ pub(super) enum WriteError {
     Boxes(#[from] fmp4::WriteError),
 }
 
+impl WriteError {
+    /// The reason of the gap that begins.
+    pub(super) const fn reason(&self) -> GapReason {
+        match self {
+            Self::Refused(Refused::Full) => GapReason::Overload,
+            Self::Refused(Refused::Stopped) => GapReason::DiskError,
+            Self::Boxes(_) => GapReason::Internal,
+        }
+    }
+}
+
 /// From its opening until its row is complete.
 #[derive(Debug)]
 pub(super) struct SegmentFile {
@@ -60,6 +71,8 @@ pub(super) struct SegmentFile {
     pub(super) run: RecordedRun,
     pub(super) first_of_run: bool,
     pub(super) start: WallTime,
+    /// Where it is.
+    pub(super) volume: String,
     /// The right to write; gone when closed.
     writer: Option<SegmentWriter>,
     tracks: Tracks,
@@ -145,8 +158,9 @@ impl SegmentFile {
         Ok(Self {
             id,
             run,
-            first_of_run: opening.first.is_some(),
+            first_of_run: run.next_sequence == 0,
             start: opening.start,
+            volume: volume.name().to_owned(),
             writer: Some(writer),
             tracks,
             next_offset,
@@ -212,29 +226,37 @@ impl SegmentFile {
     /// Ends the file with its tail box. Completions follow.
     pub(super) fn close(&mut self, now: bool) {
         let Some(writer) = self.writer.take() else { return };
-        let (samples, refs) = self.tables(self.fragments.len());
+        let fragments = self.fragments.len();
+        let tail = self.tail(fragments);
+        self.hand_over(writer, tail, fragments, now);
+    }
+
+    /// The tail box over so many fragments.
+    fn tail(&self, fragments: usize) -> Vec<Bytes> {
+        let (samples, refs) = self.tables(fragments);
         let lists: Vec<&[fmp4::SampleRef]> = samples.iter().map(Vec::as_slice).collect();
         let mut tail = BytesMut::new();
-        let tail = match fmp4::write_tail(&mut tail, &lists, &refs) {
+        match fmp4::write_tail(&mut tail, &lists, &refs) {
             Ok(()) => vec![tail.freeze()],
             Err(error) => {
                 // The segment is whole without: the tail repeats what the fragments say.
                 tracing::warn!(segment = %self.id, %error, "segment closed without its tail box");
-                Vec::<Bytes>::new()
+                Vec::new()
             }
-        };
-        self.hand_over(writer, tail, now);
-    }
-
-    /// Ends the file where it is: its disk failed.
-    pub(super) fn abandon(&mut self) {
-        if let Some(writer) = self.writer.take() {
-            self.hand_over(writer, Vec::new(), false);
         }
     }
 
-    fn hand_over(&mut self, writer: SegmentWriter, tail: Vec<Bytes>, now: bool) {
-        if writer.close(tail, now).is_err() {
+    /// Ends the file where it is, since its disk failed: with a tail box, for which room is kept,
+    /// over what was written.
+    pub(super) fn abandon(&mut self) {
+        if let Some(writer) = self.writer.take() {
+            let tail = if self.written == 0 { Vec::new() } else { self.tail(self.written) };
+            self.hand_over(writer, tail, self.written, false);
+        }
+    }
+
+    fn hand_over(&mut self, writer: SegmentWriter, tail: Vec<Bytes>, fragments: usize, now: bool) {
+        if writer.close(tail, fragments, now).is_err() {
             // The volume is gone and will complete nothing.
             self.finished = true;
         }
@@ -245,6 +267,17 @@ impl SegmentFile {
         let next = self.fragments.get(self.written).cloned();
         self.written += usize::from(next.is_some());
         next
+    }
+
+    /// Nothing behind so many fragments is, or will be, there; says how many units that are.
+    pub(super) fn keep(&mut self, kept: usize) -> u64 {
+        let before = self.written;
+        self.written = kept.min(before);
+        let lost = self.unwritten();
+        self.fragments.truncate(self.written);
+        // With something missing it does not reach to where the next one begins.
+        self.next_start = self.next_start.filter(|_| lost == 0);
+        lost
     }
 
     /// Units handed over but not written.

@@ -21,10 +21,13 @@
 //! * Nothing here waits while a camera's units pile up: disk and index have bounded queues, and
 //!   each says what happens when it is full.
 
+pub mod adopt;
 mod counters;
+mod epoch;
 mod file;
 mod recorder;
 mod recovery;
+pub mod returned;
 mod rows;
 pub mod segmenter;
 #[cfg(test)]
@@ -36,7 +39,7 @@ use std::time::Duration;
 
 pub use counters::RecorderCounters;
 pub use recorder::Recorder;
-pub use recovery::{ASIDE, Recovered, recover, recover_volume};
+pub use recovery::{ASIDE, Recovered, recover};
 
 use crate::{
     id::{CameraId, Role, SegmentId, Slug, StreamId},

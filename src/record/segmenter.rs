@@ -6,8 +6,8 @@
 //!
 //! # Where it cuts
 //!
-//! * A **fragment** ends before each key frame of the leading track, and when it is about a second
-//!   long. When nothing arrives any more, a timer ends it.
+//! * A **fragment** ends before each key frame of the leading track, and when it is about half a
+//!   second long. When nothing arrives any more, a timer ends it.
 //! * A **segment** ends before the first key frame at or after its length, and before the key frame
 //!   that needs other sample entries. It goes over from one to the next by order of publication,
 //!   in all tracks at once, so that no unit is lost or doubled.
@@ -17,7 +17,7 @@
 //!
 //! # Durations
 //!
-//! A unit lasts until its track's next one. A fragment of video that ends at its second therefore
+//! A unit lasts until its track's next one. A fragment of video that ends at its length therefore
 //! ends when the next unit is there, and the timer holds one unit back. Audio says itself how long
 //! it lasts. The last unit of a run lasts as long as the one before. Each fragment states its own
 //! decoding time, so a duration that was guessed shifts nothing behind it.
@@ -63,13 +63,18 @@ pub mod limits {
     use super::Duration;
     use crate::proto::time::WallSpan;
 
-    /// A fragment ends when it is so long.
-    pub const FRAGMENT: WallSpan = WallSpan::from_secs(1);
+    /// A fragment ends when it is so long. What is not written is what `kill -9` takes: with half a
+    /// second here, a tenth until somebody looks, and the timer below, it stays below the second
+    /// that is promised. Cameras send a key frame each second or two: that makes two fragments a
+    /// second where a length just below a second would, too.
+    pub const FRAGMENT: WallSpan = WallSpan::from_micros(500_000);
+    /// A track that has been silent for longer does not go on from its last unit.
+    pub const SILENT: WallSpan = WallSpan::from_secs(1);
     /// A fragment ends when its payload is so large: the camera sends ten times what cameras send.
     pub const FRAGMENT_BYTES: usize = 32 << 20;
-    /// Units that waited so long are written though the fragment is not full. A little over a
-    /// second, so that a key frame just about to arrive ends the fragment and not this timer.
-    pub const FLUSH_AFTER: Duration = Duration::from_millis(1_250);
+    /// Units that waited so long are written though the fragment is not full. A little over its
+    /// length, so that a unit just about to arrive ends the fragment and not this timer.
+    pub const FLUSH_AFTER: Duration = Duration::from_millis(650);
     /// The video unit held back for its duration is written after so long with a guessed one.
     pub const HOLD: Duration = Duration::from_secs(2);
     /// Without a key frame for so long the segment is given up: it could not be decoded from
@@ -213,6 +218,13 @@ impl Segmenter {
         match held.map(|h| h.position.0).min() {
             None => Some(last),
             Some(first) => first.checked_sub(1).map(Position),
+        }
+    }
+
+    /// The segment ends with the next key frame, whatever its length: its volume is to be left.
+    pub fn leave_at_next_key(&mut self) {
+        if let Some(segment) = &mut self.segment {
+            segment.cut_at_next_key = true;
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod recorded;
 mod recovered;
+mod troubled;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -32,6 +33,12 @@ use crate::{
 };
 
 const EPOCH: WallTime = WallTime::from_micros(1_795_341_600_000_000);
+/// Real time, for the disk's threads are real.
+const PACE: disk::Pace = disk::Pace {
+    look: Duration::from_millis(20),
+    first: Duration::from_millis(20),
+    longest: Duration::from_millis(200),
+};
 const ALWAYS: WallRange = WallTime::from_micros(0)..WallTime::from_micros(i64::MAX);
 
 fn hex(text: &str) -> Bytes {
@@ -72,7 +79,8 @@ impl Site {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(EPOCH);
         let database = folder.path().join("vedette.db");
-        let store = Store::open(&database, clock.clone(), Sealer::ephemeral()).await.unwrap();
+        let sealer = Sealer::open_or_create(&folder.path().join("key")).unwrap();
+        let store = Store::open(&database, clock.clone(), sealer).await.unwrap();
         let camera = store.insert_camera(camera(&clock)).await.unwrap();
         let volumes = open_volumes(&folder, fs, queue_bytes);
         let hub = Hub::new(Limits::default());
@@ -122,7 +130,7 @@ fn open_volumes(folder: &TempDir, fs: Arc<dyn Fs>, queue_bytes: usize) -> Arc<Vo
         VolumeSettings { path: folder.path().join("v"), max_bytes: None, min_free_bytes: 0 };
     let sync_interval = Duration::from_millis(50);
     let settings = disk::Settings { volumes: vec![volume], queue_bytes, sync_interval };
-    Volumes::open_on(settings, fs).unwrap()
+    Volumes::open_with(settings, disk::Options { fs, pace: PACE, ..Default::default() }).unwrap()
 }
 
 fn camera(clock: &Clock) -> Camera {

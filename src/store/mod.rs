@@ -28,6 +28,7 @@ mod camera;
 mod check;
 mod columns;
 mod coverage;
+mod cut;
 mod delete;
 mod doom;
 mod error;

@@ -113,7 +113,7 @@ impl Segment {
             // Its next unit may lie before what is here already: sound that comes in long packets.
             // One that has been silent for longer will not go on from there.
             let (_, wall) = last(at);
-            if state.pending.is_empty() && wall > origin - limits::FRAGMENT {
+            if state.pending.is_empty() && wall > origin - limits::SILENT {
                 origin = origin.min(wall);
             }
         }
