@@ -242,9 +242,10 @@ fn gaps(islands: &[Island], about: &About<'_>, line: &mut Line) {
         After::Hidden(_) => {}
         After::Lasts(otherwise) => {
             let known = about.known.iter().find(|g| g.end.is_none());
+            let told = known.filter(|g| g.start >= reach || !g.reason.is_of_the_recorder());
             // Ended gaps that lie between the last footage and the one that lasts stay too.
             let start = known.map_or(reach, |g| g.start.max(reach));
-            let reason = known.map(|g| g.reason).or(otherwise).unwrap_or_else(of_last);
+            let reason = told.map(|g| g.reason).or(otherwise).unwrap_or_else(of_last);
             fill(reach, start, reason, about, line);
             line.gaps.push(Gap { stream: about.stream, start, end: None, reason });
         }

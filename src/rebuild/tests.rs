@@ -143,6 +143,8 @@ impl House {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };
+        // The last one goes on until its recorder is stopped.
+        let mut playing_last = None;
         let playing = async {
             for (n, (at, groups, previous_end)) in (1..).zip(films) {
                 let mut film = Film::begin(&hub, self, *at, *previous_end);
@@ -151,6 +153,7 @@ impl House {
                 film.play(*groups - 2);
                 if n == films.len() {
                     stop.stop(last);
+                    playing_last = Some(film);
                     break;
                 }
                 film.publisher.end(GapReason::Disconnected);
@@ -158,6 +161,7 @@ impl House {
             }
         };
         tokio::join!(recording, playing);
+        drop(playing_last);
     }
 }
 

@@ -11,12 +11,7 @@
 //! something is that cannot be read is kept under another name, and its row goes: it must not be
 //! looked at again at every start.
 
-use std::{
-    collections::{HashMap, HashSet},
-    io,
-    path::Path,
-    time::Duration,
-};
+use std::{cmp::Reverse, io, path::Path, time::Duration};
 
 use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
@@ -27,13 +22,20 @@ use crate::{
     disk::{Fs, OpenSegment, Volumes},
     footage::{self, MendError, Mended},
     id::{RunId, StreamId},
-    model::{Camera, Gap, RecordMode, RunRow, Segment, WholeSegment},
-    proto::{reason::GapReason, time::WallTime},
+    model::{
+        Camera, ClosedSegment, Gap, NewSegment, RecordMode, RunRow, Segment, WholeSegment,
+    },
+    proto::{
+        reason::GapReason,
+        time::{WallSpan, WallTime},
+    },
     store::{Store, StoreError},
 };
 
 /// How long a file may take to be finished whose recorder died.
 const FINISHED_WITHIN: Duration = Duration::from_secs(5);
+/// A segment whose footage ends so near the next one ends where that begins: a hole is longer.
+const JOIN: WallSpan = WallSpan::from_micros(500_000);
 /// Files looked at side by side.
 const AT_ONCE: usize = 8;
 
@@ -91,13 +93,12 @@ pub async fn recover(
     clock: &Clock,
 ) -> Result<Recovered, StoreError> {
     let mut recovered = Recovered::default();
-    let runs = store.open_runs().await?;
-    let lasting: HashSet<RunId> = runs.iter().map(|r| r.id).collect();
     let rows = store.open_segments().await?;
-    let ends = complete(store, volumes, rows, &lasting, &mut recovered).await?;
-    for run in runs {
-        recovered.gaps +=
-            u64::from(end_run(store, &run, ends.get(&run.id).copied(), GapReason::Crash).await?);
+    for outcome in complete_all(store, volumes, rows, GapReason::Crash).await? {
+        recovered.count(&outcome);
+    }
+    for run in store.open_runs().await? {
+        recovered.gaps += u64::from(end_run(store, &run, GapReason::Crash).await?);
     }
     for camera in store.cameras().await? {
         for stream in &camera.streams {
@@ -119,30 +120,43 @@ pub async fn recover(
     Ok(recovered)
 }
 
-/// Completes rows; where each run's footage ends that was completed.
-async fn complete(
+/// Completes one row from its file, as after a crash; says where its footage ends.
+pub(super) async fn complete(
+    store: &Store,
+    volumes: &Volumes,
+    row: Segment,
+) -> Result<Option<WallTime>, StoreError> {
+    let outcomes = complete_all(store, volumes, vec![row], GapReason::DiskError).await?;
+    Ok(outcomes.into_iter().find_map(|outcome| match outcome {
+        Outcome::Completed { end, .. } => Some(end),
+        _ => None,
+    }))
+}
+
+/// Looks at the files side by side, then completes the rows; the time of what is lost within a run,
+/// or at the end of one that had ended, becomes a gap of this reason.
+async fn complete_all(
     store: &Store,
     volumes: &Volumes,
     rows: Vec<Segment>,
-    lasting: &HashSet<RunId>,
-    recovered: &mut Recovered,
-) -> Result<HashMap<RunId, WallTime>, StoreError> {
-    let mut ends: HashMap<RunId, WallTime> = HashMap::new();
-    let mut outcomes = stream::iter(rows)
+    reason: GapReason,
+) -> Result<Vec<Outcome>, StoreError> {
+    let mut looked: Vec<(NewSegment, Looked)> = stream::iter(rows)
         .map(|row| async move {
-            let run = row.opened.run;
-            (run, segment(store, volumes, row, lasting.contains(&run)).await)
+            let looked = look(volumes, &row.opened).await;
+            (row.opened, looked)
         })
-        .buffer_unordered(AT_ONCE);
-    while let Some((run, outcome)) = outcomes.next().await {
-        let outcome = outcome?;
-        recovered.count(&outcome);
-        if let Outcome::Completed { end, .. } = outcome {
-            let latest = ends.entry(run).or_insert(end);
-            *latest = end.max(*latest);
-        }
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    // The last of a run first: where one before it turns out to be short, the run is split there,
+    // and what is behind it moves to another.
+    looked.sort_by_key(|(row, _)| (row.run, Reverse((row.sequence, row.start))));
+    let mut outcomes = Vec::with_capacity(looked.len());
+    for (row, looked) in looked {
+        outcomes.push(apply(store, volumes, row, looked, reason).await?);
     }
-    Ok(ends)
+    Ok(outcomes)
 }
 
 /// Ends what a recorder of this stream left that died: its files are completed as after a crash,
@@ -154,32 +168,26 @@ pub(super) async fn take_over(
     stream: StreamId,
     reason: GapReason,
 ) -> Result<Vec<(RunId, Vec<u64>)>, StoreError> {
-    let (mut ends, mut written) = (HashMap::new(), Vec::new());
-    let left = volumes.open_segments().of(stream);
-    let rows = if left.is_empty() { Vec::new() } else { store.open_segments().await? };
-    for left in left {
+    let (mut written, mut finished) = (Vec::new(), Vec::new());
+    for left in volumes.open_segments().of(stream) {
         let id = left.opened.id;
         // With the recorder the right to write was dropped: what it had queued is still written.
-        let finished =
-            timeout(FINISHED_WITHIN, left.watch().wait_for(|p| p.finished)).await.is_ok();
+        let done = timeout(FINISHED_WITHIN, left.watch().wait_for(|p| p.finished)).await.is_ok();
         written.push((left.live_run, numbers_after(&left)));
-        if !finished {
+        if done {
+            finished.push(id);
+        } else {
             tracing::error!(segment.path = %left.opened.path, "segment left open: its volume hangs");
-            continue;
         }
-        if let Some(row) = rows.iter().find(|r| r.opened.id == id) {
-            let run = row.opened.run;
-            if let Outcome::Completed { end, .. } =
-                segment(store, volumes, row.clone(), true).await?
-            {
-                let latest = ends.entry(run).or_insert(end);
-                *latest = end.max(*latest);
-            }
-        }
-        volumes.open_segments().remove(stream, id);
+    }
+    if !finished.is_empty() {
+        let mut rows = store.open_segments().await?;
+        rows.retain(|row| finished.contains(&row.opened.id));
+        complete_all(store, volumes, rows, reason).await?;
+        finished.into_iter().for_each(|id| volumes.open_segments().remove(stream, id));
     }
     for run in store.open_runs().await?.iter().filter(|r| r.stream == stream) {
-        end_run(store, run, ends.get(&run.id).copied(), reason).await?;
+        end_run(store, run, reason).await?;
     }
     Ok(written)
 }
@@ -197,23 +205,17 @@ fn numbers_after(segment: &OpenSegment) -> Vec<u64> {
 }
 
 /// Ends a run with its last footage; says whether a gap begins there.
-async fn end_run(
-    store: &Store,
-    run: &RunRow,
-    end: Option<WallTime>,
-    reason: GapReason,
-) -> Result<bool, StoreError> {
-    let end = match end {
-        Some(end) => end,
-        None => store.end_of_run(run.id).await?.unwrap_or(run.start),
-    };
-    store.close_run(run.id, end).await?;
-    // The crash may have come between the beginning of the run and the end of the gap before it.
+async fn end_run(store: &Store, run: &RunRow, reason: GapReason) -> Result<bool, StoreError> {
+    let end = store.end_of_run(run.id).await?.unwrap_or(run.start);
+    // A gap that lasts over footage: an older version ended it in a transaction of its own.
     let gap = store.open_gap_of(run.stream).await?;
     if gap.is_some_and(|gap| gap.start < end) {
         store.close_gap(run.stream, run.start).await?;
     }
-    begin_gap(store, run.stream, end, reason).await
+    let lasts = store.open_gap_of(run.stream).await?.is_some();
+    let gap = Gap { stream: run.stream, start: end, end: None, reason };
+    store.end_run(run.id, end, gap).await?;
+    Ok(!lasts)
 }
 
 fn expected(camera: &Camera, stream: Option<RecordMode>) -> bool {
@@ -240,34 +242,10 @@ async fn last_end(store: &Store, stream: StreamId) -> Result<Option<WallTime>, S
     Ok(run.map(|r| r.end.unwrap_or(r.start)))
 }
 
-/// Completes one row from its file, as after a crash; says where its footage ends. `in_run`: its run
-/// reaches over it, or still lasts.
-pub(super) async fn complete_row(
-    store: &Store,
-    volumes: &Volumes,
-    row: Segment,
-    in_run: bool,
-) -> Result<Option<WallTime>, StoreError> {
-    Ok(match segment(store, volumes, row, in_run).await? {
-        Outcome::Completed { end, .. } => Some(end),
-        Outcome::Deleted | Outcome::Aside | Outcome::Failed => None,
-    })
-}
-
-/// Completes one row. `lasting`: its run has not been ended without it.
-async fn segment(
-    store: &Store,
-    volumes: &Volumes,
-    row: Segment,
-    lasting: bool,
-) -> Result<Outcome, StoreError> {
-    let row = row.opened;
+async fn look(volumes: &Volumes, row: &NewSegment) -> Looked {
     let path = match volumes.absolute(&row.volume, &row.path) {
         Ok(path) => path,
-        Err(error) => {
-            tracing::warn!(segment.path = %row.path, %error, "segment left open");
-            return Ok(Outcome::Failed);
-        }
+        Err(error) => return Looked::Failed(chain(&error)),
     };
     let looked = tokio::task::spawn_blocking({
         let (row, fs) = (row.clone(), volumes.fs());
@@ -283,22 +261,25 @@ async fn segment(
             Err(error) => Looked::Failed(chain(&error)),
         }
     });
-    let looked = looked.await.unwrap_or_else(|error| Looked::Failed(error.to_string()));
+    looked.await.unwrap_or_else(|error| Looked::Failed(error.to_string()))
+}
+
+/// Makes the row, and the run it is in, what the file says.
+async fn apply(
+    store: &Store,
+    volumes: &Volumes,
+    row: NewSegment,
+    looked: Looked,
+    reason: GapReason,
+) -> Result<Outcome, StoreError> {
     match looked {
         Looked::Whole(mended) => {
             let Mended { closed, torn } = *mended;
-            let end = closed.end;
-            if lasting {
-                store.close_segment(closed).await?;
-            } else {
-                // Its run was ended without it, when its volume was away.
-                store.delete_segment(row.id).await?;
-                store.adopt_segments(vec![WholeSegment { opened: row, closed }]).await?;
-            }
+            let end = put(store, row, closed, reason).await?;
             Ok(Outcome::Completed { end, torn })
         }
         Looked::Nothing => {
-            store.delete_segment(row.id).await?;
+            take_out(store, &row, reason).await?;
             // Also prunes the folders; a file that is gone is no error.
             if let Err(error) = volumes.remove(&row.volume, &row.path).await {
                 tracing::warn!(segment.path = %row.path, %error, "cannot delete an empty segment");
@@ -306,12 +287,12 @@ async fn segment(
             Ok(Outcome::Deleted)
         }
         Looked::Gone => {
-            store.delete_segment(row.id).await?;
+            take_out(store, &row, reason).await?;
             tracing::error!(segment.path = %row.path, "another segment's file is in its place");
             Ok(Outcome::Deleted)
         }
         Looked::Aside(error) => {
-            store.delete_segment(row.id).await?;
+            take_out(store, &row, reason).await?;
             tracing::error!(
                 segment.path = %row.path, error,
                 "cannot be read; the file is kept as .{ASIDE}, the time counts as missing"
@@ -323,6 +304,63 @@ async fn segment(
             Ok(Outcome::Failed)
         }
     }
+}
+
+/// Up to where the index has the time of this row for recorded, beyond the row itself: the next
+/// segment of its run, or the end of a run that has ended. `None`: it is the last of a run that lasts.
+async fn until(store: &Store, row: &NewSegment) -> Result<Option<WallTime>, StoreError> {
+    match store.next_of_run(row.run, row.start).await? {
+        Some(next) => Ok(Some(next)),
+        None => match store.run(row.run).await? {
+            Some(run) => Ok(run.end),
+            None => Ok(Some(row.start)),
+        },
+    }
+}
+
+/// Completes a row; where its footage ends.
+async fn put(
+    store: &Store,
+    row: NewSegment,
+    closed: ClosedSegment,
+    reason: GapReason,
+) -> Result<WallTime, StoreError> {
+    let Some(until) = until(store, &row).await? else {
+        let end = closed.end;
+        store.close_segment(closed).await?;
+        return Ok(end);
+    };
+    let apart = until - closed.end;
+    if until > row.start && apart <= JOIN && apart >= WallSpan::ZERO - JOIN {
+        // As the recorder has it: a segment ends where the next one begins.
+        store.close_segment(ClosedSegment { end: until, ..closed }).await?;
+        return Ok(until);
+    }
+    // Its end is lost, or its run was ended without it when its volume was away: it is taken out, and
+    // put in as what it is.
+    take_out(store, &row, reason).await?;
+    let end = closed.end;
+    store.adopt_segments(vec![WholeSegment { opened: row, closed }]).await?;
+    Ok(end)
+}
+
+/// Takes out a row, and its time out of its run.
+async fn take_out(store: &Store, row: &NewSegment, reason: GapReason) -> Result<(), StoreError> {
+    let until = until(store, row).await?.filter(|&until| until > row.start);
+    let Some(end) = until else {
+        store.delete_segment(row.id).await?;
+        // Takes it out if nothing is left of it.
+        if let Some(run) = store.run(row.run).await?.filter(|r| r.end == Some(r.start)) {
+            store.close_run(run.id, run.start).await?;
+        }
+        return Ok(());
+    };
+    // Rows that are open are not taken for time.
+    let (tracks, keys) = (Vec::new(), Vec::new());
+    let closed = ClosedSegment { id: row.id, end, bytes: 0, damaged: 0, tracks, keys };
+    store.close_segment(closed).await?;
+    store.forget_segments(&[row.id], reason).await?;
+    Ok(())
 }
 
 /// What a look at the file of an open row gave.

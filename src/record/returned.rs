@@ -13,12 +13,9 @@ use crate::{
     clock::Clock,
     disk::Volumes,
     id::RunId,
-    proto::{reason::GapReason, time::WallSpan},
+    proto::reason::GapReason,
     store::{Store, StoreError},
 };
-
-/// Runs that may stand at one moment: one an epoch.
-const EPOCHS: u32 = 64;
 
 /// Works until `stop`.
 pub async fn run(store: Store, volumes: Arc<Volumes>, clock: Clock, stop: CancellationToken) {
@@ -28,18 +25,13 @@ pub async fn run(store: Store, volumes: Arc<Volumes>, clock: Clock, stop: Cancel
     loop {
         changed.mark_unchanged();
         if let Err(error) = remember(&store, &volumes).await {
-            tracing::warn!(
-                error = chain(&error),
-                "the index does not know the volumes' markers yet"
-            );
+            tracing::warn!(error = chain(&error), "the index does not know the volumes' markers yet");
         }
         let now: HashSet<String> = readable(&volumes);
         for volume in now.difference(&there).filter(|_| !first) {
             match returned(&store, &volumes, &clock, volume).await {
                 Ok(mended) => tracing::info!(%volume, mended, "a volume is back"),
-                Err(error) => {
-                    tracing::error!(%volume, error = chain(&error), "see to a volume that is back")
-                }
+                Err(error) => tracing::error!(%volume, error = chain(&error), "see to a volume that is back"),
             }
         }
         (there, first) = (now, false);
@@ -80,22 +72,16 @@ async fn returned(
         if !on_it || volumes.open_segments().get(id).is_some() {
             continue;
         }
-        let (stream, start, run) = (row.opened.stream, row.opened.start, row.opened.run);
-        let at = start..start + WallSpan::from_micros(1);
-        let runs = store.runs_overlapping(stream, at, EPOCHS).await?;
-        // A start without this volume ended the run without this segment.
-        let in_run = runs.iter().any(|r| r.id == run);
-        if let Some(end) = recovery::complete_row(store, volumes, row, in_run).await? {
-            if in_run {
-                store.cut_run(id, end, GapReason::DiskError, RunId::generate(clock)).await?;
-            }
+        if let Some(end) = recovery::complete(store, volumes, row).await? {
+            store.cut_run(id, end, GapReason::DiskError, RunId::generate(clock)).await?;
             mended += 1;
         }
     }
     for camera in store.cameras().await? {
         for stream in &camera.streams {
             let (slug, now) = (&camera.slug, clock.now());
-            mended += adopt::unindexed(store, volumes, slug, stream.role, stream.id, now).await?;
+            mended +=
+                adopt::unindexed(store, volumes, slug, stream.role, stream.id, now).await?;
         }
     }
     Ok(mended)

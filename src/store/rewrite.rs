@@ -88,6 +88,31 @@ impl Store {
         Ok(end.map(wall))
     }
 
+    /// Where the segment of a run begins that follows the one from `start`.
+    pub async fn next_of_run(&self, run: RunId, start: WallTime) -> Result<Option<WallTime>> {
+        let next: Option<i64> = sqlx::query_scalar(
+            "select start_us from segment where run = ?1 and start_us > ?2
+             order by start_us limit 1",
+        )
+        .bind(run)
+        .bind(start.as_micros())
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(failed("find the next segment of a run"))?;
+        Ok(next.map(wall))
+    }
+
+    /// A run by its id.
+    pub async fn run(&self, id: RunId) -> Result<Option<RunRow>> {
+        let row: Option<super::run::Row> =
+            sqlx::query_as("select id, stream, epoch, start_us, end_us from run where id = ?1")
+                .bind(id)
+                .fetch_optional(&self.readers)
+                .await
+                .map_err(failed("read a run"))?;
+        row.map(super::run::Row::into_run).transpose()
+    }
+
     /// Replaces runs and gaps of a stream in one transaction.
     ///
     /// # Errors
