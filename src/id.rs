@@ -48,6 +48,12 @@ id! {
     UserId,
     /// An API token.
     TokenId,
+    /// A lock on a range of footage.
+    LockId,
+    /// Something that happened.
+    EventId,
+    /// A change that somebody made.
+    AuditId,
 }
 
 fn next(clock: &Clock) -> i64 {

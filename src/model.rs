@@ -3,6 +3,19 @@
 //! They stand below `store/` so that its neighbours (`access/`, `disk/`) speak of them without
 //! touching SQL. Row types stay inside `store/`, and what the API shows stays inside `http/`.
 
+mod history;
+mod state;
+mod upkeep;
+
+pub use history::{Audit, Event, EventKind};
+pub use state::{
+    CameraState, LockState, SealedBytes, State, StateError, StreamState, TokenState, UserState,
+};
+pub use upkeep::{
+    Age, Candidate, Deleted, FootageStream, Import, Imported, Lock, PendingUnlink, VolumeRow,
+    VolumeUse, WholeSegment,
+};
+
 use std::{collections::BTreeMap, ops::Range};
 
 use bytes::Bytes;
@@ -230,6 +243,9 @@ pub struct Camera {
     pub created: WallTime,
     /// When it was last changed.
     pub updated: WallTime,
+    /// Its password or an address did not open: sealed with another key file, or damaged. What did
+    /// not open is absent here (an address is empty) and stays stored until it is replaced.
+    pub sealed_broken: bool,
 }
 
 /// A segment at its opening.

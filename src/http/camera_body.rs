@@ -77,6 +77,7 @@ pub(super) fn create(
         streams: read.streams.into_iter().map(|s| s.into_stream(None, now, clock)).collect(),
         created: now,
         updated: now,
+        sealed_broken: false,
     })
 }
 
@@ -137,6 +138,8 @@ pub(super) fn patch(
             .collect(),
         created: camera.created,
         updated: now,
+        // What did not open and was not given anew stays stored as it is.
+        sealed_broken: camera.sealed_broken,
     })
 }
 

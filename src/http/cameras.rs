@@ -11,8 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use std::time::Duration;
-use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
@@ -24,10 +23,16 @@ use super::{
     error::{ApiError, Problem, Result},
     extract::{CameraSlug, JsonObject, Params},
 };
-use crate::{access::Action, id::Slug, model::Camera, store::StoreError};
+use crate::{
+    access::Action,
+    disk::Volumes,
+    id::Slug,
+    model::Camera,
+    store::{Store, StoreError},
+};
 
-/// How long the deleting of footage may hold up the stop.
-const DELETING_AT_STOP: Duration = Duration::from_secs(2);
+/// Files unlinked between two transactions that say so.
+const UNLINKS: u32 = 100;
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(read, change, delete))
@@ -180,6 +185,45 @@ async fn delete(
         let camera = worker.camera(&slug).await?;
         // Stopped first: its last segment must be complete before its rows go.
         worker.control.remove(camera.clone()).await;
+        if let Err(e) = worker.store.delete_camera(camera.id, keep).await {
+            worker.control.apply(camera).await;
+            return Err(e.into());
+        }
+        tracing::info!(camera.slug = %slug, by = %caller.principal.name, "camera changed");
+        worker.control.apply(new.clone()).await;
+        Ok(new)
+    })
+    .await?;
+    Ok(view(&api, &headers, &camera))
+}
+
+/// Deletes a camera. Its footage is kept for a camera of the same slug, unless told otherwise.
+#[utoipa::path(delete, path = "/cameras/{slug}", tag = "cameras", operation_id = "delete_camera",
+    params(("slug" = String, Path),
+        ("footage" = Option<String>, Query, description = "`keep` (unless told) or `delete`")),
+    responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn delete(
+    State(api): State<Api>,
+    caller: Caller,
+    CameraSlug(slug): CameraSlug,
+    mut params: Params,
+) -> Result<StatusCode> {
+    caller.may(Action::ManageCameras, Some(&slug))?;
+    let keep = match params.text("footage").as_deref() {
+        None | Some("keep") => true,
+        Some("delete") => false,
+        Some(_) => {
+            params.mistake("footage", "must be keep or delete");
+            true
+        }
+    };
+    params.finish()?;
+    let worker = api.clone();
+    api.carry_out(async move {
+        let _one_at_a_time = worker.changes.lock().await;
+        let camera = worker.camera(&slug).await?;
+        // Stopped first: its last segment must be complete before its rows go.
+        worker.control.remove(camera.clone()).await;
         let files = match worker.store.delete_camera(camera.id, keep).await {
             Ok(files) => files,
             Err(e) => {
@@ -188,28 +232,43 @@ async fn delete(
             }
         };
         tracing::info!(camera.slug = %slug, by = %caller.principal.name, keep, "camera deleted");
-        // A month of footage is tens of thousands of files: not while a client waits.
-        let (volumes, tasks) = (worker.volumes.clone(), worker.tasks.clone());
+        // A month of footage is tens of thousands of files: not while a client waits. What the stop
+        // cuts short is worked off after the next start.
+        let (store, volumes, tasks) =
+            (worker.store.clone(), worker.volumes.clone(), worker.tasks.clone());
         worker.tasks.spawn(async move {
-            let mut files = files.into_iter();
-            let mut stopping = None;
-            while let Some((volume, path)) = files.next() {
-                // The stop waits for what runs here, and has better to do with its ten seconds.
-                if tasks.is_closed()
-                    && stopping.get_or_insert_with(Instant::now).elapsed() > DELETING_AT_STOP
-                {
-                    tracing::warn!(left = files.len() + 1, "files of a deleted camera are left");
-                    break;
-                }
-                if let Err(error) = volumes.remove(&volume, &path).await {
-                    tracing::warn!(%error, "delete a segment file");
-                }
+            if let Err(error) = unlink(&store, &volumes, &tasks).await {
+                tracing::warn!(%error, "files of a deleted camera are left");
             }
         });
         Ok(())
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Works off what waits to be unlinked, until nothing does or the process stops.
+async fn unlink(store: &Store, volumes: &Volumes, tasks: &TaskTracker) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let files = store.pending_unlinks(after, UNLINKS).await?;
+        let Some(last) = files.last() else { return Ok(()) };
+        after = Some(last.id);
+        let mut gone = Vec::with_capacity(files.len());
+        for file in files {
+            if tasks.is_closed() {
+                break;
+            }
+            match volumes.remove(&file.volume, &file.path).await {
+                Ok(()) => gone.push(file.id),
+                Err(error) => tracing::warn!(%error, "delete a segment file"),
+            }
+        }
+        store.unlinked(&gone).await?;
+        if tasks.is_closed() {
+            return Ok(());
+        }
+    }
 }
 
 fn view(api: &Api, headers: &HeaderMap, camera: &Camera) -> Json<CameraView> {

@@ -84,13 +84,15 @@ reasons! {
     Overload = 18 "overload",
     /// Our own fault: an attempt panicked.
     Internal = 19 "internal",
+    /// There was footage, or a gap of old, and it was deleted: by age, size, or a person.
+    Deleted = 20 "deleted",
 }
 
 impl GapReason {
     /// Whether footage was expected in such a gap: it counts against completeness.
     #[must_use]
     pub const fn counts_as_missing(self) -> bool {
-        !matches!(self, Self::Disabled | Self::NotScheduled)
+        !matches!(self, Self::Disabled | Self::NotScheduled | Self::Deleted)
     }
 
     /// Whether it lies with the recorder and passes as soon as that does its work again: when the

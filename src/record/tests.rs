@@ -150,6 +150,7 @@ fn camera(clock: &Clock) -> Camera {
         streams: vec![stream],
         created: EPOCH,
         updated: EPOCH,
+        sealed_broken: false,
     }
 }
 

@@ -9,7 +9,8 @@ use sqlx::SqliteConnection;
 use super::{
     Result, Store, StoreError,
     columns::{limits, record, record_text, signed, transport, transport_text, wall},
-    failed, gap,
+    error::failed,
+    gap,
 };
 use crate::{
     id::{CameraId, Role, Slug, StreamId},
@@ -198,22 +199,19 @@ impl Store {
     }
 
     /// Deletes. With `keep_footage` its rows stay for adoption (hidden from lists, its login
-    /// forgotten); else the paths of files to unlink come back: (volume, path).
+    /// forgotten). Else its footage goes too, or `Locked` says which lock holds some of it; its
+    /// files wait in `unlink` ([`Self::pending_unlinks`]) and its slug is free at once.
     ///
-    /// One transaction, in which other writes wait: about a second for a million segments.
-    pub async fn delete_camera(
-        &self,
-        id: CameraId,
-        keep_footage: bool,
-    ) -> Result<Vec<(String, String)>> {
+    /// Small transactions: what a stop or crash leaves is gone on with at the next opening.
+    pub async fn delete_camera(&self, id: CameraId, keep_footage: bool) -> Result<()> {
         let now = self.clock.now();
         self.writer
             .write("delete a camera", move |db| {
                 Box::pin(async move {
                     if keep_footage {
-                        hide(db, id, now).await.map(|()| Vec::new())
+                        hide(db, id, now).await
                     } else {
-                        delete(db, id).await
+                        delete(db, id).await.map(|_| ())
                     }
                 })
             })
@@ -406,6 +404,7 @@ impl Row {
             streams: Vec::new(),
             created: wall(self.created_us),
             updated: wall(self.updated_us),
+            sealed_broken: false,
         })
     }
 }

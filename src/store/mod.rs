@@ -19,18 +19,29 @@
 //! Domain types go in and come out ([`crate::model`]); sqlx stays inside. Times are integers,
 //! microseconds UTC; `migrations/` says what each column means.
 
+mod age;
+mod backup;
 mod camera;
 mod columns;
 mod coverage;
+mod delete;
+mod error;
 mod gap;
+mod history;
+mod import;
+mod lock;
 mod meta;
 mod packed;
+mod prune;
 mod run;
 mod segment;
+mod state;
 #[cfg(test)]
 mod tests;
 mod token;
+mod unlink;
 mod user;
+mod volume;
 mod writer;
 
 use std::{
@@ -47,8 +58,13 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-pub use self::segment::MAX_SEGMENT;
-use self::writer::Writer;
+use self::{error::failed, writer::Writer};
+pub use self::{
+    error::{Result, StoreError, Trouble, Unusable},
+    lock::MOST_LOCKS,
+    segment::MAX_SEGMENT,
+    state::Restored,
+};
 use crate::{clock::Clock, seal::Sealer};
 
 /// Readers at once; more wait. SQLite reads are short and there are few cores.
@@ -59,62 +75,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 const WAL_LIMIT_BYTES: &str = "67108864";
 /// A read that gets no connection for so long fails.
 const READER_WAIT: Duration = Duration::from_secs(10);
-
-/// Why the index could not answer.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StoreError {
-    /// SQLite's or sqlx's word.
-    #[error("database: {what}")]
-    Database {
-        /// What was being done.
-        what: &'static str,
-        /// Why it failed.
-        #[source]
-        source: sqlx::Error,
-    },
-    /// The transaction that this write shared with others could not be made durable.
-    #[error("database: {what}: the transaction failed")]
-    Transaction {
-        /// What was being done.
-        what: &'static str,
-        /// Why the transaction failed.
-        #[source]
-        source: Arc<sqlx::Error>,
-    },
-    /// A unique name is taken.
-    #[error("{0} exists already")]
-    Conflict(&'static str),
-    /// What should be changed is not there.
-    #[error("there is no such {0}")]
-    NotFound(&'static str),
-    /// A value in the database that this version cannot read.
-    #[error("database: unreadable {0}")]
-    Corrupt(&'static str),
-    /// The writer is gone: the process is stopping.
-    #[error("the store is closed")]
-    Closed,
-    /// Migrations failed.
-    #[error("migrate the database")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
-    /// The database's folder or file cannot be made.
-    #[error("make the database file")]
-    File(#[source] io::Error),
-    /// The key file is not the one that this database's secrets were sealed with.
-    #[error(
-        "the key file does not fit the database: put back the key file that was made with it \
-         (without it the passwords inside cannot be read)"
-    )]
-    WrongKey,
-}
-
-/// Shorthand.
-pub type Result<T, E = StoreError> = std::result::Result<T, E>;
-
-/// For `map_err`: says what was being done.
-fn failed(what: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
-    move |source| StoreError::Database { what, source }
-}
 
 /// The index. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -170,6 +130,24 @@ impl Store {
     /// once too: each call returns when all is closed.
     pub async fn close(&self) {
         self.writer.close().await;
+    }
+
+    /// Size of the write-ahead log after the last transaction, bytes.
+    #[must_use]
+    pub fn wal_bytes(&self) -> u64 {
+        todo!()
+    }
+
+    /// Checkpoints that could not cut the write-ahead log back although it had grown too large.
+    #[must_use]
+    pub fn checkpoint_failures(&self) -> u64 {
+        todo!()
+    }
+
+    /// What the writer met last: `None` while transactions go through.
+    #[must_use]
+    pub fn watch_trouble(&self) -> tokio::sync::watch::Receiver<Option<Trouble>> {
+        todo!()
     }
 
     /// Answers when the writer and a reader work.

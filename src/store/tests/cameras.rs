@@ -101,7 +101,7 @@ async fn a_camera_made_anew_adopts_the_footage_that_was_kept() {
     store.open_gap(lasting).await.unwrap();
 
     fixture.clock.set(after(100));
-    assert_eq!(store.delete_camera(old.id, true).await.unwrap(), []);
+    store.delete_camera(old.id, true).await.unwrap();
     assert_eq!(store.cameras().await.unwrap(), []);
     assert_eq!(store.camera_by_slug(&old.slug).await.unwrap(), None);
     assert_eq!(store.open_gap_of(stream).await.unwrap(), None, "nothing is expected any more");
@@ -169,7 +169,9 @@ async fn deleting_with_footage_names_every_file_and_leaves_no_row() {
         let gap = Gap { stream, start: after(60), end: None, reason: GapReason::Crash };
         store.open_gap(gap).await.unwrap();
     }
-    let mut files = store.delete_camera(door.id, false).await.unwrap();
+    store.delete_camera(door.id, false).await.unwrap();
+    let files = store.pending_unlinks(None, 10).await.unwrap();
+    let mut files: Vec<_> = files.into_iter().map(|file| (file.volume, file.path)).collect();
     files.sort();
     let file = |n| ("/footage".to_owned(), format!("door/main/{n}.mp4"));
     assert_eq!(files, [file(1), file(2)]);

@@ -87,6 +87,7 @@ fn camera(name: &str, roles: &[Role]) -> Camera {
         streams: roles.iter().map(stream).collect(),
         created: TEN,
         updated: TEN,
+        sealed_broken: false,
     }
 }
 
