@@ -27,7 +27,7 @@ use super::{blame, coverage::CoverageCache, lanes::Lanes, recording::Recording};
 use crate::{
     clock::Clock,
     disk::Volumes,
-    http::{CameraControl, StreamState},
+    http::{CameraControl, Completeness, StreamState},
     hub::Hub,
     id::{CameraId, Role, Slug, StreamId},
     ingest::{PullTarget, Puller, Resume, StreamStatus},
@@ -68,7 +68,7 @@ pub(super) struct Plan {
     pub(super) camera: CameraId,
     pub(super) slug: Slug,
     pub(super) role: Role,
-    stream: CameraStream,
+    pub(super) stream: CameraStream,
     username: Option<String>,
     password: Option<crate::model::Secret>,
     enabled: bool,
@@ -352,12 +352,16 @@ impl CameraControl for CameraSet {
         Some(StreamState {
             pull: found.status.snapshot(&self.parts.clock),
             recording: recording.is_some_and(Recording::is_recording),
-            detail: recording.and_then(Recording::trouble),
+            trouble: recording.and_then(Recording::trouble),
+            rows_waiting: 0,
         })
     }
 
-    fn completeness(&self, stream: StreamId) -> BoxFuture<'_, Option<f64>> {
-        Box::pin(self.coverage.completeness(stream))
+    fn completeness(&self, stream: StreamId) -> BoxFuture<'_, Option<Completeness>> {
+        Box::pin(async move {
+            let created = self.lock().get(&stream).map(|s| s.plan.stream.created)?;
+            self.coverage.of(stream, created).await
+        })
     }
 
     fn problems(&self) -> Vec<String> {

@@ -74,18 +74,18 @@ impl Collector {
     }
 
     async fn coverage(&self, out: &mut Exposition, stream: &Stream, labels: Labels<'_>) {
-        let id = stream.id();
-        if let Some(completeness) = self.cameras.coverage().completeness(id).await {
-            out.gauge(
-                "vedette_record_completeness_ratio",
-                "Seconds recorded over seconds expected in the last 24 hours.",
-                labels,
-                completeness,
-            );
+        let created = stream.plan.stream.created;
+        let Some(known) = self.cameras.coverage().of(stream.id(), created).await else { return };
+        if let Some(ratio) = known.day.ratio() {
+            let help = "Seconds recorded over seconds expected in the last 24 hours.";
+            out.gauge("vedette_record_completeness_ratio", help, labels, ratio);
         }
-        let Some(coverage) = self.cameras.coverage().of(id).await else { return };
+        if let Some(ratio) = known.ever.ratio() {
+            let help = "Seconds recorded over seconds expected since the stream was created.";
+            out.gauge("vedette_record_completeness_ever_ratio", help, labels, ratio);
+        }
         for reason in GapReason::ALL {
-            let missing = coverage.gaps.get(reason).map_or(0.0, |span| span.as_secs_f64());
+            let missing = known.day.gaps.get(reason).map_or(0.0, |span| span.as_secs_f64());
             let mut labels = labels.to_vec();
             labels.push(("reason", reason.as_str()));
             out.gauge(

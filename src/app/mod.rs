@@ -21,6 +21,7 @@ mod lanes;
 mod limits;
 mod recording;
 pub mod shutdown;
+mod storage;
 pub mod telemetry;
 #[cfg(test)]
 mod tests;
@@ -128,6 +129,7 @@ impl App {
             .ensure_admin(config.auth.admin_password.clone())
             .await
             .context("make the first administrator")?;
+        let storage = Arc::new(storage::Storage { volumes: volumes.clone() });
         let source = collect::Collector {
             cameras: cameras.clone(),
             volumes: volumes.clone(),
@@ -149,6 +151,7 @@ impl App {
             archive,
             volumes: volumes.clone(),
             control: cameras.clone(),
+            storage: storage.clone(),
             metrics: Arc::new(Metrics::new(VERSION).context("name the metrics")?),
             source: Arc::new(source),
             clock: clock.clone(),

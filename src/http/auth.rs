@@ -43,18 +43,24 @@ impl Caller {
     /// Notes in the audit what the caller has changed. The change is done and stays done when that
     /// fails, which the log then says.
     pub(super) async fn note(&self, api: &Api, action: AuditAction, target: &str, detail: &str) {
+        let by = &self.principal.name;
         let entry = Audit {
             id: AuditId::generate(&api.clock),
             at: api.clock.now(),
-            who: self.principal.name.clone(),
+            who: by.clone(),
             origin: Some(self.peer.to_string()),
             action: action.as_str().to_owned(),
             target: target.to_owned(),
             detail: detail.to_owned(),
         };
-        if let Err(error) = api.store.insert_audit(&entry).await {
-            let error = chain(&error);
-            tracing::error!(error, by = entry.who, action = entry.action, target, "audit lost");
+        if let Err(error) = api.store.insert_audit(entry).await {
+            tracing::error!(
+                error = chain(&error),
+                by,
+                action = action.as_str(),
+                target,
+                "audit lost"
+            );
         }
     }
 }

@@ -76,6 +76,9 @@ pub trait StorageControl: Send + Sync + 'static {
     fn age_hold(&self) -> Option<HoldReport>;
     /// An administrator says that the clock is right: deletion by age goes on. Whether it was held.
     fn confirm_clock(&self) -> bool;
+    /// What keeps volumes and index from being written as configured, in words; empty when nothing
+    /// does.
+    fn problems(&self) -> Vec<String>;
     /// What somebody should know although everything is recorded: in words without names.
     fn warnings(&self) -> Vec<String>;
 }

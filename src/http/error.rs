@@ -90,8 +90,8 @@ pub(super) enum ApiError {
     UnknownToken,
     #[error("the camera has no such lock")]
     UnknownLock,
-    #[error("the camera has {0} locks, which is as many as it can have: take some away first")]
-    TooManyLocks(u64),
+    #[error("there are as many locks as there can be: take some away first")]
+    TooManyLocks,
     #[error(
         "footage of this camera is locked, and nothing was deleted: take the locks away first, or \
          delete the camera with `footage=keep`"
@@ -157,7 +157,7 @@ impl ApiError {
             Self::Locked(_) => {
                 (StatusCode::CONFLICT, "urn:vedette:problem:locked", "Footage is locked")
             }
-            Self::SlugTaken(_) | Self::TooManyLocks(_) => {
+            Self::SlugTaken(_) | Self::TooManyLocks => {
                 (StatusCode::CONFLICT, "urn:vedette:problem:conflict", "Conflict")
             }
             Self::Invalid(_) => {
@@ -206,6 +206,10 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Closed => Self::Unavailable(Some(error)),
+            error if error.is_transient() => {
+                tracing::warn!(error = %chain(&error), "the index does not answer");
+                Self::Unavailable(Some(error))
+            }
             other => Self::internal(other),
         }
     }

@@ -17,8 +17,9 @@ use super::{
 use crate::{
     access::Action,
     id::{CameraId, EventId, Slug},
-    model::{Event, EventQuery},
+    model::{Event, Mark},
     proto::time::WallSpan,
+    store::MAX_MARK,
 };
 
 /// Longest note, characters.
@@ -29,8 +30,8 @@ const MAX_SOURCE: usize = 100;
 const MAX_KIND: usize = 40;
 /// A mark may begin so far ahead: clocks differ.
 const MAX_AHEAD: WallSpan = WallSpan::from_secs(3_600);
-/// Longest mark.
-const MAX_LENGTH: WallSpan = WallSpan::from_secs(31 * 86_400);
+/// The source of what the recorder notes by itself.
+const OWN: &str = "vedette";
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list, create))
@@ -88,10 +89,10 @@ struct EventList {
     next_cursor: Option<String>,
 }
 
-/// Marks that overlap a range, by start: the last 24 hours unless told.
+/// Marks in a range (the last 24 hours unless told), the newest first; among them what the recorder
+/// notes of itself.
 #[utoipa::path(get, path = "/events", tag = "footage", operation_id = "list_events",
     params(("camera" = Option<String>, Query, description = "slug; all cameras, and the recorder itself, unless told"),
-        ("kind" = Option<String>, Query),
         ("start" = Option<String>, Query, description = "RFC 3339"),
         ("end" = Option<String>, Query, description = "RFC 3339"),
         ("limit" = Option<u32>, Query, description = "1 to 1000; 100 unless told"),
@@ -106,10 +107,9 @@ async fn list(
 ) -> Result<Json<EventList>> {
     let asked: Option<Slug> = params.parse("camera", "the slug of a camera");
     caller.may(Action::ViewRecorded, asked.as_ref())?;
-    let kind = params.text("kind");
     let range = params.range(api.clock.now());
     let limit = params.limit();
-    let after = params.cursor().map(|c| (c.at, EventId(c.id)));
+    let before = params.cursor();
     params.finish()?;
     let cameras = api.store.cameras().await?;
     let camera = match asked {
@@ -120,15 +120,19 @@ async fn list(
         None => None,
     };
     let names: HashMap<CameraId, &Slug> = cameras.iter().map(|c| (c.id, &c.slug)).collect();
-    let query = EventQuery { camera, kind, range };
-    let found = api.store.events_page(query, after, limit + 1).await?;
-    let (found, next_cursor) =
-        Cursor::page(found, limit, |e: &Event| Cursor { at: e.at, id: e.id.0 });
-    let items = found.into_iter().map(|event| {
-        let camera = event.camera.and_then(|id| names.get(&id).copied()).cloned();
-        EventView::new(camera, event)
-    });
-    Ok(Json(EventList { items: items.collect(), next_cursor }))
+    let name = |id: Option<CameraId>| id.and_then(|id| names.get(&id).copied()).cloned();
+    // Two lists, each with a page of its own, made one.
+    let place = before.map(|c| (c.at, EventId(c.id)));
+    let marks = api.store.marks_page(camera, range.clone(), place, limit + 1).await?;
+    let noted = api.store.events_page(camera, range, place, limit + 1).await?;
+    let mut found: Vec<_> = marks
+        .into_iter()
+        .map(|m| (m.start, m.id, EventView::of_mark(name(Some(m.camera)), m)))
+        .chain(noted.into_iter().map(|e| (e.at, e.id, EventView::of_event(name(e.camera), e))))
+        .collect();
+    found.sort_by_key(|&(at, id, _)| std::cmp::Reverse((at, id)));
+    let (found, next_cursor) = Cursor::page(found, limit, |&(at, id, _)| Cursor { at, id: id.0 });
+    Ok(Json(EventList { items: found.into_iter().map(|(_, _, e)| e).collect(), next_cursor }))
 }
 
 /// Puts a mark on a camera's timeline.
@@ -152,8 +156,8 @@ async fn create(
     if end.is_some_and(|end| end < start) {
         f.mistake("end", "must not be before `start`");
     }
-    if end.is_some_and(|end| end - start > MAX_LENGTH) {
-        f.mistake("end", "must be at most 31 days after `start`");
+    if end.is_some_and(|end| end - start > MAX_MARK) {
+        f.mistake("end", "must be at most 24 hours after `start`");
     }
     let kind = f.text("kind", MAX_KIND).filter(|kind| {
         kind.bytes().all(|b| {
@@ -166,7 +170,7 @@ async fn create(
     let note = f.text("note", MAX_NOTE).unwrap_or_default();
     let source = f.text("source", MAX_SOURCE);
     // What the recorder notes by itself must be its own.
-    if source.as_deref() == Some(Event::OWN) {
+    if source.as_deref() == Some(OWN) {
         f.mistake("source", "must not be `vedette`");
     }
     let camera = match &slug {
@@ -179,30 +183,42 @@ async fn create(
     f.finish();
     caller.may(Action::MarkEvents, slug.as_ref())?;
     mistakes.check()?;
-    let event = Event {
+    let camera = camera.ok_or(ApiError::Internal(None))?;
+    let mark = Mark {
         id: EventId::generate(&api.clock),
-        at: start,
+        camera: camera.id,
+        start,
         end,
         kind: kind.unwrap_or_default(),
-        camera: camera.map(|c| c.id),
-        stream: None,
+        note,
         source: source.unwrap_or_else(|| caller.principal.name.clone()),
-        detail: note,
     };
-    api.store.insert_event(&event).await?;
-    Ok((StatusCode::CREATED, Json(EventView::new(slug, event))))
+    api.store.insert_mark(mark.clone()).await?;
+    Ok((StatusCode::CREATED, Json(EventView::of_mark(slug, mark))))
 }
 
 impl EventView {
-    fn new(camera: Option<Slug>, event: Event) -> Self {
+    fn of_mark(camera: Option<Slug>, mark: Mark) -> Self {
+        Self {
+            id: mark.id.to_string(),
+            camera,
+            start: mark.start.to_string(),
+            end: mark.end.map(|t| t.to_string()),
+            kind: mark.kind,
+            note: mark.note,
+            source: mark.source,
+        }
+    }
+
+    fn of_event(camera: Option<Slug>, event: Event) -> Self {
         Self {
             id: event.id.to_string(),
             camera,
             start: event.at.to_string(),
-            end: event.end.map(|t| t.to_string()),
-            kind: event.kind,
+            end: None,
+            kind: event.kind.to_string(),
             note: event.detail,
-            source: event.source,
+            source: OWN.to_owned(),
         }
     }
 }

@@ -125,18 +125,23 @@ impl Params {
         self.parse("cursor", "what an answer gave as `next_cursor`")
     }
 
+    /// An id as answers show it.
+    pub(super) fn id(&mut self, name: &str) -> Option<i64> {
+        let text = self.values.remove(name)?;
+        let id = i64::from_str_radix(&text, 16).ok();
+        if id.is_none() {
+            self.mistakes.add(name, "must be what an answer gave as `next_cursor`");
+        }
+        id
+    }
+
     /// A page's size.
     pub(super) fn limit(&mut self) -> u32 {
         self.number("limit", 1..=1_000, 100)
     }
 
     /// A whole number within bounds, `default` when none is given.
-    pub(super) fn number(
-        &mut self,
-        name: &str,
-        bounds: RangeInclusive<u32>,
-        default: u32,
-    ) -> u32 {
+    pub(super) fn number(&mut self, name: &str, bounds: RangeInclusive<u32>, default: u32) -> u32 {
         let (least, most) = bounds.into_inner();
         let wanted = format!("a number from {least} to {most}");
         let number = self.parse(name, &wanted).unwrap_or(default);

@@ -9,7 +9,7 @@ use super::{
     auth::Caller,
     camera_view::RoleName,
     cursor::Cursor,
-    error::{ApiError, Problem, Result},
+    error::{Problem, Result},
     extract::{CameraSlug, Params},
 };
 use crate::{
@@ -182,10 +182,8 @@ async fn segments(
     let id = api.stream(&slug, role).await?;
     let after = after.map(|c| (c.at, SegmentId(c.id)));
     let found = api.store.segments_overlapping(id, range, after, limit + 1).await?;
-    let (found, next_cursor) = Cursor::page(found, limit, |s: &Segment| Cursor {
-        at: s.opened.start,
-        id: s.opened.id.0,
-    });
+    let (found, next_cursor) =
+        Cursor::page(found, limit, |s: &Segment| Cursor { at: s.opened.start, id: s.opened.id.0 });
     let items = found.into_iter().map(|s| SegmentView::new(&api, role, s)).collect();
     Ok(Json(SegmentList { items, next_cursor }))
 }

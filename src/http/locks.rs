@@ -16,7 +16,6 @@ use super::{
     Api,
     audit::AuditAction,
     auth::Caller,
-    cursor::Cursor,
     error::{ApiError, Mistakes, Problem, Result},
     extract::{CameraSlug, Fields, JsonObject, Params},
 };
@@ -25,6 +24,7 @@ use crate::{
     id::{LockId, Slug},
     model::{Camera, Lock},
     proto::time::WallSpan,
+    store::StoreError,
 };
 
 /// Longest note, characters.
@@ -33,8 +33,6 @@ const MAX_NOTE: usize = 500;
 const MAX_LENGTH: WallSpan = WallSpan::from_secs(366 * 86_400);
 /// A lock may end so far in the future.
 const MAX_AHEAD: WallSpan = WallSpan::from_secs(31 * 86_400);
-/// Locks of a camera: each is looked at in every deletion.
-const MAX_LOCKS: u64 = 1_000;
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(read, delete))
@@ -97,13 +95,11 @@ impl LockView {
     }
 }
 
-/// The locks of a camera that overlap a range (all, unless told), by start.
+/// The locks of a camera, in the order in which they were made.
 #[utoipa::path(get, path = "/cameras/{slug}/locks", tag = "footage", operation_id = "list_locks",
     params(("slug" = String, Path),
-        ("start" = Option<String>, Query, description = "RFC 3339"),
-        ("end" = Option<String>, Query, description = "RFC 3339"),
         ("limit" = Option<u32>, Query, description = "1 to 1000; 100 unless told"),
-        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; give the same `start` and `end`")),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before")),
     responses((status = 200, body = LockList),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Problem, content_type = "application/problem+json")))]
@@ -114,15 +110,14 @@ async fn list(
     mut params: Params,
 ) -> Result<Json<LockList>> {
     caller.may(Action::ViewRecorded, Some(&slug))?;
-    let range = params.any_range();
     let limit = params.limit();
-    let after: Option<Cursor> = params.cursor();
+    let after = params.id("cursor").map(LockId);
     params.finish()?;
     let camera = api.camera(&slug).await?;
-    let after = after.map(|c| (c.at, LockId(c.id)));
-    let found = api.store.locks_page(camera.id, range, after, limit + 1).await?;
-    let (found, next_cursor) =
-        Cursor::page(found, limit, |l: &Lock| Cursor { at: l.start, id: l.id.0 });
+    let mut found = api.store.locks_page(Some(camera.id), after, limit + 1).await?;
+    let more = found.len() > limit as usize;
+    found.truncate(limit as usize);
+    let next_cursor = found.last().filter(|_| more).map(|l| l.id.to_string());
     let items = found.iter().map(|l| LockView::new(&slug, l)).collect();
     Ok(Json(LockList { items, next_cursor }))
 }
@@ -133,7 +128,7 @@ async fn list(
     responses(
         (status = 201, body = LockView, headers(("Location" = String))),
         (status = 404, body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "the camera has as many locks as it can", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "there are as many locks as there can be", body = Problem, content_type = "application/problem+json"),
         (status = 422, description = "names each bad field", body = Problem, content_type = "application/problem+json")))]
 async fn create(
     State(api): State<Api>,
@@ -147,11 +142,12 @@ async fn create(
     let worker = api.clone();
     let lock = api
         .carry_out(async move {
-            let _one_at_a_time = worker.changes.lock().await;
-            if worker.store.lock_count(camera.id).await? >= MAX_LOCKS {
-                return Err(ApiError::TooManyLocks(MAX_LOCKS));
-            }
-            worker.store.insert_lock(&lock).await?;
+            worker.store.insert_lock(lock.clone()).await.map_err(|e| match e {
+                StoreError::Limit(_) => ApiError::TooManyLocks,
+                // Deleted meanwhile.
+                StoreError::NotFound(_) => ApiError::UnknownCamera(camera.slug.to_string()),
+                other => other.into(),
+            })?;
             tracing::info!(camera.slug = %camera.slug, lock.id = %lock.id, by = %caller.principal.name, "footage locked");
             let detail = format!("{} to {}", lock.start, lock.end);
             let what = lock_path(&camera.slug, lock.id);
@@ -198,7 +194,7 @@ async fn delete(
     let worker = api.clone();
     api.carry_out(async move {
         let lock = existing(&worker, &slug, id).await?;
-        if !worker.store.delete_lock(id).await? {
+        if worker.store.delete_lock(id).await?.is_none() {
             return Err(ApiError::UnknownLock);
         }
         tracing::info!(camera.slug = %slug, lock.id = %id, by = %caller.principal.name, "lock taken away");
@@ -217,9 +213,8 @@ fn lock_path(slug: &Slug, id: LockId) -> String {
 
 /// What is no slug or no id names nothing: 404.
 fn named(slug: &str, id: &str) -> Result<(Slug, LockId)> {
-    let slug = slug
-        .parse()
-        .map_err(|_| ApiError::UnknownCamera(slug.chars().take(100).collect()))?;
+    let slug =
+        slug.parse().map_err(|_| ApiError::UnknownCamera(slug.chars().take(100).collect()))?;
     let id = i64::from_str_radix(id, 16).map_err(|_| ApiError::UnknownLock)?;
     Ok((slug, LockId(id)))
 }

@@ -100,12 +100,14 @@ struct FootageView {
     oldest: Option<String>,
 }
 
-/// Whose footage it is. Both null: a camera's that was deleted, or a stream's that was taken out.
+/// Whose footage it is.
 #[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
 struct StreamOf {
     #[schema(value_type = Option<String>)]
     camera: Option<Slug>,
     stream: Option<RoleName>,
+    /// The camera was deleted, or the stream taken out, and its footage kept.
+    removed: bool,
 }
 
 /// Deletion by age is held: the clock may be wrong.
@@ -193,8 +195,8 @@ async fn storage(State(api): State<Api>, caller: Caller, params: Params) -> Resu
         })
         .collect();
     streams.sort_by(|a, b| {
-        let key = |f: &FootageView| (f.of.camera.is_none(), f.of.camera.clone());
-        key(a).cmp(&key(b)).then_with(|| a.of.stream.cmp(&b.of.stream))
+        let (a, b) = (&a.of, &b.of);
+        (a.removed, &a.camera, a.stream).cmp(&(b.removed, &b.camera, b.stream))
     });
     Ok(Json(Storage {
         volumes: api.storage.volumes().into_iter().map(VolumeView::from).collect(),
@@ -273,15 +275,14 @@ impl LimitView {
 
 type Names = HashMap<StreamId, StreamOf>;
 
+/// Hidden streams and deleted cameras have names as well, as long as footage of them is kept.
 async fn names(api: &Api) -> Result<Names> {
-    let cameras = api.store.cameras().await?;
-    let streams = cameras.iter().flat_map(|camera| {
-        camera.streams.iter().map(|s| {
-            let of = StreamOf { camera: Some(camera.slug.clone()), stream: Some(s.role.into()) };
-            (s.id, of)
-        })
+    let streams = api.store.footage_streams().await?.into_iter();
+    let named = streams.map(|s| {
+        let (camera, stream) = (Some(s.slug), Some(s.role.into()));
+        (s.stream, StreamOf { camera, stream, removed: !s.configured })
     });
-    Ok(streams.collect())
+    Ok(named.collect())
 }
 
 fn of(names: &Names, stream: Option<StreamId>) -> StreamOf {

@@ -30,6 +30,7 @@ mod gap;
 mod history;
 mod import;
 mod lock;
+mod mark;
 mod meta;
 mod packed;
 mod prune;
@@ -58,13 +59,15 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
-use self::{error::failed, writer::Writer};
 pub use self::{
+    coverage::Lasting,
     error::{Result, StoreError, Trouble, Unusable},
     lock::MOST_LOCKS,
+    mark::MAX_MARK,
     segment::MAX_SEGMENT,
     state::Restored,
 };
+use self::{error::failed, writer::Writer};
 use crate::{clock::Clock, seal::Sealer};
 
 /// Readers at once; more wait. SQLite reads are short and there are few cores.
