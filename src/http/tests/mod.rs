@@ -130,7 +130,6 @@ impl Source for Nothing {
 struct Recorder {
     router: Router,
     store: Store,
-    volumes: Arc<Volumes>,
     told: Arc<Told>,
     tasks: TaskTracker,
     clock: Clock,
@@ -203,7 +202,7 @@ impl Recorder {
             store: store.clone(),
             access,
             archive,
-            volumes: volumes.clone(),
+            volumes,
             control: told.clone(),
             storage: told.clone(),
             metrics: Arc::new(Metrics::new("0.0.0-test").unwrap()),
@@ -211,7 +210,7 @@ impl Recorder {
             clock: clock.clone(),
             tasks: tasks.clone(),
         });
-        Self { router, store, volumes, told, tasks, clock, volume, _folder: folder }
+        Self { router, store, told, tasks, clock, volume, _folder: folder }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
