@@ -3,12 +3,17 @@
 //! A slug's row is never inserted twice: a camera deleted with its footage kept is hidden, and
 //! one made later under its slug takes the row over, with its streams by role. So the ids that
 //! stand in the segment files stay true.
+//!
+//! A password or address that does not open (sealed with another key file, or damaged) takes no
+//! other camera down: its camera says so, has it absent, and it stays stored as it is until a new
+//! one is given.
 
 use sqlx::SqliteConnection;
 
 use super::{
     Result, Store, StoreError,
     columns::{limits, record, record_text, signed, transport, transport_text, wall},
+    doom,
     error::failed,
     gap,
 };
@@ -77,8 +82,9 @@ const PUT_CAMERA: &str = "
     values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, null)
     on conflict (slug) do update set
         name = excluded.name, enabled = excluded.enabled, username = excluded.username,
-        password_sealed = excluded.password_sealed, record = excluded.record,
-        max_age_s = excluded.max_age_s, max_bytes = excluded.max_bytes,
+        password_sealed = case when ?13 and excluded.password_sealed is null
+                               then camera.password_sealed else excluded.password_sealed end,
+        record = excluded.record, max_age_s = excluded.max_age_s, max_bytes = excluded.max_bytes,
         volume = excluded.volume, created_us = excluded.created_us,
         updated_us = excluded.updated_us, deleted_us = null";
 const PUT_STREAM: &str = "
@@ -86,7 +92,8 @@ const PUT_STREAM: &str = "
                         max_age_s, max_bytes, volume, created_us, hidden_us)
     values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, null)
     on conflict (camera, role) do update set
-        url_sealed = excluded.url_sealed, transport = excluded.transport, audio = excluded.audio,
+        url_sealed = case when ?13 then stream.url_sealed else excluded.url_sealed end,
+        transport = excluded.transport, audio = excluded.audio,
         record = excluded.record, own_retention = excluded.own_retention,
         max_age_s = excluded.max_age_s, max_bytes = excluded.max_bytes,
         volume = excluded.volume, created_us = excluded.created_us, hidden_us = null";
@@ -98,21 +105,6 @@ const HIDE_STREAM: &str = "
 const HIDE_CAMERA: &str = "
     update camera set deleted_us = ?2, username = null, password_sealed = null
     where id = ?1 and deleted_us is null";
-const FILES: &str = "
-    select volume.path, segment.path
-    from stream
-    cross join segment on segment.stream = stream.id
-    cross join volume on volume.id = segment.volume
-    where stream.camera = ?1";
-/// Children first. `segment_keys` and `segment_track` go with their segments.
-const DELETE: [&str; 5] = [
-    "delete from segment where stream in (select id from stream where camera = ?1)",
-    "delete from run where stream in (select id from stream where camera = ?1)",
-    "delete from gap where stream in (select id from stream where camera = ?1)",
-    "delete from stream where camera = ?1",
-    "delete from camera where id = ?1",
-];
-
 impl Store {
     /// All cameras, by slug.
     pub async fn cameras(&self) -> Result<Vec<Camera>> {
@@ -211,11 +203,12 @@ impl Store {
                     if keep_footage {
                         hide(db, id, now).await
                     } else {
-                        delete(db, id).await.map(|_| ())
+                        doom::mark(db, id, now).await
                     }
                 })
             })
-            .await
+            .await?;
+        if keep_footage { Ok(()) } else { doom::finish(&self.writer, id).await }
     }
 
     /// Rows of one camera stand together.
@@ -226,8 +219,11 @@ impl Store {
             if cameras.last().is_none_or(|last| last.id != row.id) {
                 cameras.push(row.into_camera(&self.sealer)?);
             }
-            if let Some(camera) = cameras.last_mut() {
-                camera.streams.extend(stream);
+            if let Some(camera) = cameras.last_mut()
+                && let Some(Opened { stream, broken }) = stream
+            {
+                camera.streams.push(stream);
+                camera.sealed_broken |= broken;
             }
         }
         Ok(cameras)
@@ -240,7 +236,7 @@ fn context(camera: CameraId) -> String {
 }
 
 /// Nor does an address, which may hold a password in its query.
-fn address_context(camera: CameraId) -> String {
+pub(super) fn address_context(camera: CameraId) -> String {
     format!("address of {camera}")
 }
 
@@ -262,6 +258,7 @@ async fn put(db: &mut SqliteConnection, sealer: &Sealer, camera: &Camera) -> Res
         .bind(camera.volume.as_deref())
         .bind(camera.created.as_micros())
         .bind(camera.updated.as_micros())
+        .bind(camera.sealed_broken)
         .execute(&mut *db)
         .await
         .map_err(failed("write a camera"))?;
@@ -290,6 +287,7 @@ async fn put(db: &mut SqliteConnection, sealer: &Sealer, camera: &Camera) -> Res
             .bind(own.max_bytes.map(signed))
             .bind(stream.volume.as_deref())
             .bind(stream.created.as_micros())
+            .bind(camera.sealed_broken && stream.url.is_empty())
             .execute(&mut *db)
             .await
             .map_err(failed("write a stream"))?;
@@ -342,24 +340,14 @@ async fn hide(db: &mut SqliteConnection, id: CameraId, now: WallTime) -> Result<
     Ok(())
 }
 
-async fn delete(db: &mut SqliteConnection, id: CameraId) -> Result<Vec<(String, String)>> {
-    let files = sqlx::query_as(FILES)
-        .bind(id)
-        .fetch_all(&mut *db)
-        .await
-        .map_err(failed("list a camera's files"))?;
-    let mut deleted = 0;
-    for sql in DELETE {
-        let done =
-            sqlx::query(sql).bind(id).execute(&mut *db).await.map_err(failed("delete a camera"))?;
-        deleted = done.rows_affected();
-    }
-    // The last one is the camera itself.
-    if deleted == 0 { Err(StoreError::NotFound("camera")) } else { Ok(files) }
+/// A stream, and whether its address did not open.
+struct Opened {
+    stream: CameraStream,
+    broken: bool,
 }
 
 impl Row {
-    fn stream(&self, sealer: &Sealer) -> Result<Option<CameraStream>> {
+    fn stream(&self, sealer: &Sealer) -> Result<Option<Opened>> {
         const BROKEN: StoreError = StoreError::Corrupt("stream");
         let Some(id) = self.stream_id else { return Ok(None) };
         let text = |column: &Option<String>| column.clone().ok_or(BROKEN);
@@ -367,44 +355,42 @@ impl Row {
         let sealed = self.url_sealed.as_ref().ok_or(BROKEN)?;
         let url = sealer
             .open(&address_context(self.id), sealed)
-            .and_then(|plain| String::from_utf8(plain).ok())
-            .ok_or(StoreError::Corrupt("camera address"))?;
-        Ok(Some(CameraStream {
+            .and_then(|plain| String::from_utf8(plain).ok());
+        let broken = url.is_none();
+        let stream = CameraStream {
             id,
             role: text(&self.role)?.parse().map_err(|_| StoreError::Corrupt("stream role"))?,
-            url,
+            url: url.unwrap_or_default(),
             transport: transport(&text(&self.transport)?)?,
             audio: self.audio.ok_or(BROKEN)?,
             record: self.stream_record.as_deref().map(record).transpose()?,
             retention: self.own_retention.ok_or(BROKEN)?.then_some(own),
             volume: self.stream_volume.clone(),
             created: wall(self.stream_created_us.ok_or(BROKEN)?),
-        }))
+        };
+        Ok(Some(Opened { stream, broken }))
     }
 
     fn into_camera(self, sealer: &Sealer) -> Result<Camera> {
-        let open = |sealed: Vec<u8>| {
-            let plain = sealer.open(&context(self.id), &sealed)?;
+        let open = |sealed: &[u8]| {
+            let plain = sealer.open(&context(self.id), sealed)?;
             String::from_utf8(plain).ok().map(Secret::new)
         };
-        let password = self
-            .password_sealed
-            .map(|sealed| open(sealed).ok_or(StoreError::Corrupt("camera password")))
-            .transpose()?;
+        let password = self.password_sealed.as_deref().and_then(open);
         Ok(Camera {
             id: self.id,
             slug: self.slug.parse().map_err(|_| StoreError::Corrupt("camera slug"))?,
             name: self.name,
             enabled: self.enabled,
             username: self.username,
-            password,
             record: record(&self.record)?,
             retention: limits(self.max_age_s, self.max_bytes),
             volume: self.volume,
             streams: Vec::new(),
             created: wall(self.created_us),
             updated: wall(self.updated_us),
-            sealed_broken: false,
+            sealed_broken: self.password_sealed.is_some() && password.is_none(),
+            password,
         })
     }
 }

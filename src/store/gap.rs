@@ -1,4 +1,4 @@
-//! Table `gap`: time without footage, and why. Lanes as in [`super::run`].
+//! Table `gap`: time without footage, and why. Its lanes: [`super::lane`].
 
 use sqlx::SqliteConnection;
 
@@ -6,7 +6,7 @@ use super::{
     Result, Store,
     columns::{reason, wall},
     failed,
-    run::free_lane,
+    lane::{GAP_FITS, free_lane},
 };
 use crate::{
     id::StreamId,
@@ -17,6 +17,7 @@ use crate::{
 #[derive(sqlx::FromRow)]
 pub(super) struct Row {
     stream: StreamId,
+    lane: i64,
     start_us: i64,
     end_us: Option<i64>,
     reason: String,
@@ -33,16 +34,19 @@ impl Row {
     }
 }
 
-const LASTING: &str = "select stream, start_us, end_us, reason from gap
+const LASTING: &str = "select stream, lane, start_us, end_us, reason from gap
                        where stream = ?1 and end_us is null";
 /// Of all streams.
-pub(super) const ALL_LASTING: &str = "select stream, start_us, end_us, reason from gap
+pub(super) const ALL_LASTING: &str = "select stream, lane, start_us, end_us, reason from gap
                                       where end_us is null";
+/// Two begin together in one lane only where all lanes are full: then the longer one stays.
 const INSERT: &str = "insert into gap (stream, lane, start_us, end_us, reason)
-                      values (?1, ?2, ?3, ?4, ?5)";
-const LANE_END: &str = "select end_us from gap
-                        where stream = ?1 and lane = ?2
-                        order by start_us desc limit 1";
+                      values (?1, ?2, ?3, ?4, ?5)
+                      on conflict (stream, lane, start_us)
+                      do update set end_us = max(end_us, excluded.end_us)";
+const DELETE: &str = "delete from gap where stream = ?1 and lane = ?2 and start_us = ?3";
+/// Gaps that one range may overlap and still be dealt with as a whole.
+const OVERLAPPED: u32 = 1_000;
 /// A gap that would end where it began, or before (the clock stepped back in it).
 const DELETE_EMPTY: &str = "delete from gap
                             where stream = ?1 and end_us is null and start_us >= ?2";
@@ -55,14 +59,14 @@ pub(super) const OVERLAPPING: &str = "
         select (select min(gap.lane) from gap where gap.stream = ?1 and gap.lane > lanes.lane)
         from lanes where lanes.lane is not null
     )
-    select gap.stream, gap.start_us, gap.end_us, gap.reason
+    select gap.stream, gap.lane, gap.start_us, gap.end_us, gap.reason
     from lanes cross join gap on gap.stream = ?1 and gap.lane = lanes.lane and gap.start_us = (
         select max(before.start_us) from gap as before
         where before.stream = ?1 and before.lane = lanes.lane and before.start_us <= ?2
     )
     where gap.end_us is null or gap.end_us > ?2
     union all
-    select gap.stream, gap.start_us, gap.end_us, gap.reason
+    select gap.stream, gap.lane, gap.start_us, gap.end_us, gap.reason
     from lanes cross join gap
     where gap.stream = ?1 and gap.lane = lanes.lane and gap.start_us > ?2 and gap.start_us < ?3
     order by start_us
@@ -167,8 +171,8 @@ impl Store {
     }
 }
 
-async fn insert(db: &mut SqliteConnection, gap: Gap) -> Result<()> {
-    let lane = free_lane(db, LANE_END, gap.stream, gap.start).await?;
+pub(super) async fn insert(db: &mut SqliteConnection, gap: Gap) -> Result<()> {
+    let lane = free_lane(db, GAP_FITS, gap.stream, gap.start, gap.end).await?;
     sqlx::query(INSERT)
         .bind(gap.stream)
         .bind(lane)
@@ -179,6 +183,98 @@ async fn insert(db: &mut SqliteConnection, gap: Gap) -> Result<()> {
         .await
         .map(|_| ())
         .map_err(failed("begin a gap"))
+}
+
+async fn overlapped(
+    db: &mut SqliteConnection,
+    stream: StreamId,
+    from_us: i64,
+    to_us: i64,
+) -> Result<Vec<Row>> {
+    sqlx::query_as(OVERLAPPING)
+        .bind(stream)
+        .bind(from_us)
+        .bind(to_us)
+        .bind(OVERLAPPED)
+        .fetch_all(db)
+        .await
+        .map_err(failed("look for gaps"))
+}
+
+async fn take_out(db: &mut SqliteConnection, row: &Row) -> Result<()> {
+    sqlx::query(DELETE)
+        .bind(row.stream)
+        .bind(row.lane)
+        .bind(row.start_us)
+        .execute(db)
+        .await
+        .map(|_| ())
+        .map_err(failed("take out a gap"))
+}
+
+/// Inserts a gap that has ended; those of its reason that it touches become one with it. None of
+/// no length.
+pub(super) async fn add_ended(
+    db: &mut SqliteConnection,
+    stream: StreamId,
+    range: WallRange,
+    reason: GapReason,
+) -> Result<()> {
+    let (mut start, mut end) = (range.start.as_micros(), range.end.as_micros());
+    if start >= end {
+        return Ok(());
+    }
+    let (from, to) = (start.saturating_sub(1), end.saturating_add(1));
+    for row in overlapped(db, stream, from, to).await? {
+        if let Some(row_end) = row.end_us
+            && row.reason == reason.as_str()
+        {
+            start = start.min(row.start_us);
+            end = end.max(row_end);
+            take_out(db, &row).await?;
+        }
+    }
+    insert(db, Gap { stream, start: wall(start), end: Some(wall(end)), reason }).await
+}
+
+/// Takes the range out of all gaps: there is footage.
+pub(super) async fn carve(
+    db: &mut SqliteConnection,
+    stream: StreamId,
+    range: WallRange,
+) -> Result<()> {
+    if range.is_empty() {
+        return Ok(());
+    }
+    for row in overlapped(db, stream, range.start.as_micros(), range.end.as_micros()).await? {
+        take_out(db, &row).await?;
+        let gap = row.into_gap()?;
+        if gap.start < range.start {
+            insert(db, Gap { end: Some(range.start), ..gap }).await?;
+        }
+        if gap.end.is_none_or(|end| end > range.end) {
+            insert(db, Gap { start: range.end, ..gap }).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether a gap of this stream lasts.
+pub(super) async fn lasts(db: &mut SqliteConnection, stream: StreamId) -> Result<bool> {
+    let lasting: Option<Row> = sqlx::query_as(LASTING)
+        .bind(stream)
+        .fetch_optional(db)
+        .await
+        .map_err(failed("look for a gap that lasts"))?;
+    Ok(lasting.is_some())
+}
+
+/// Whether exactly this gap is there.
+pub(super) async fn is_known(db: &mut SqliteConnection, gap: &Gap) -> Result<bool> {
+    let until = gap.start.as_micros().saturating_add(1);
+    let rows = overlapped(db, gap.stream, gap.start.as_micros(), until).await?;
+    let (start, end) = (gap.start.as_micros(), gap.end.map(WallTime::as_micros));
+    Ok(rows.iter().any(|row| (row.start_us, row.end_us) == (start, end)))
 }
 
 /// Ends the gap of a stream that lasts, if there is one.

@@ -44,16 +44,8 @@ impl Store {
 
 /// Fails when what was sealed into this database does not open with `sealer`.
 pub(super) async fn check_key(db: &mut SqliteConnection, sealer: &Sealer) -> Result<()> {
-    let stored: Option<String> = sqlx::query_scalar(GET)
-        .bind(KEY_CHECK)
-        .fetch_optional(&mut *db)
-        .await
-        .map_err(failed("check the key"))?;
-    if let Some(stored) = stored {
-        let sealed =
-            BASE64_STANDARD.decode(stored).map_err(|_| StoreError::Corrupt("key check"))?;
-        let opened = sealer.open(KEY_CHECK, &sealed);
-        return if opened.is_some() { Ok(()) } else { Err(StoreError::WrongKey) };
+    if let Some(sealed) = key_check(db).await? {
+        return if key_fits(sealer, &sealed) { Ok(()) } else { Err(StoreError::WrongKey) };
     }
     sqlx::query(SET)
         .bind(KEY_CHECK)
@@ -62,4 +54,20 @@ pub(super) async fn check_key(db: &mut SqliteConnection, sealer: &Sealer) -> Res
         .await
         .map(|_| ())
         .map_err(failed("store the key check"))
+}
+
+/// The known text that was sealed into this database, if it was.
+pub(super) async fn key_check(db: &mut SqliteConnection) -> Result<Option<Vec<u8>>> {
+    let stored: Option<String> = sqlx::query_scalar(GET)
+        .bind(KEY_CHECK)
+        .fetch_optional(db)
+        .await
+        .map_err(failed("check the key"))?;
+    stored
+        .map(|text| BASE64_STANDARD.decode(text).map_err(|_| StoreError::Corrupt("key check")))
+        .transpose()
+}
+
+pub(super) fn key_fits(sealer: &Sealer, key_check: &[u8]) -> bool {
+    sealer.open(KEY_CHECK, key_check).is_some()
 }

@@ -1,12 +1,6 @@
 //! Table `run`: footage without a gap.
 //!
-//! # Lanes
-//!
-//! A run may last for months, so "which run reaches into this range from before" cannot be
-//! answered by looking back a fixed time. Within a lane runs never overlap: only the last one
-//! that begins before the range can reach into it, and the index finds it in one step. A run
-//! goes into the first lane whose last run ended before it begins; a second lane comes into use
-//! only when the clock steps back. `gap` has lanes for the same reason.
+//! Its lanes: [`super::lane`].
 
 use sqlx::SqliteConnection;
 
@@ -14,6 +8,7 @@ use super::{
     Result, Store,
     columns::{small, wall},
     failed,
+    lane::{RUN_FITS, free_lane},
 };
 use crate::{
     id::{RunId, StreamId},
@@ -44,10 +39,6 @@ impl Row {
 
 const INSERT: &str = "insert into run (id, stream, lane, epoch, start_us, end_us)
                       values (?1, ?2, ?3, ?4, ?5, ?6)";
-/// The end of the last run of a lane: no row for an empty lane, null while it lasts.
-const LANE_END: &str = "select end_us from run
-                        where stream = ?1 and lane = ?2
-                        order by start_us desc, id desc limit 1";
 /// Runs of a lane that reach into [?2, ?3) from before, and those that begin in it.
 pub(super) const OVERLAPPING: &str = "
     with recursive lanes (lane) as (
@@ -153,7 +144,7 @@ impl Store {
     }
 }
 
-async fn insert(db: &mut SqliteConnection, run: RunRow) -> Result<()> {
+pub(super) async fn insert(db: &mut SqliteConnection, run: RunRow) -> Result<()> {
     let known: Option<i64> = sqlx::query_scalar("select 1 from run where id = ?1")
         .bind(run.id)
         .fetch_optional(&mut *db)
@@ -162,43 +153,17 @@ async fn insert(db: &mut SqliteConnection, run: RunRow) -> Result<()> {
     if known.is_some() {
         return Ok(());
     }
-    let lane = free_lane(db, LANE_END, run.stream, run.start).await?;
+    let end = run.end.map(|end| end.max(run.start));
+    let lane = free_lane(db, RUN_FITS, run.stream, run.start, end).await?;
     sqlx::query(INSERT)
         .bind(run.id)
         .bind(run.stream)
         .bind(lane)
         .bind(run.epoch)
         .bind(run.start.as_micros())
-        .bind(run.end.map(|end| end.max(run.start).as_micros()))
+        .bind(end.map(WallTime::as_micros))
         .execute(db)
         .await
         .map(|_| ())
         .map_err(failed("begin a run"))
-}
-
-/// The first lane of `stream` with nothing at or after `start`. `lane_end` as [`LANE_END`].
-///
-/// At most 64 lanes, one more a step back of the clock: beyond, the clock is unusable, and an
-/// overlap within the last lane may hide footage from range queries, but not lose it.
-pub(super) async fn free_lane(
-    db: &mut SqliteConnection,
-    lane_end: &'static str,
-    stream: StreamId,
-    start: WallTime,
-) -> Result<i64> {
-    const LANES: i64 = 64;
-    for lane in 0..LANES {
-        let last: Option<(Option<i64>,)> = sqlx::query_as(lane_end)
-            .bind(stream)
-            .bind(lane)
-            .fetch_optional(&mut *db)
-            .await
-            .map_err(failed("look for a lane"))?;
-        match last {
-            None => return Ok(lane),
-            Some((Some(end),)) if end <= start.as_micros() => return Ok(lane),
-            Some(_) => {}
-        }
-    }
-    Ok(LANES - 1)
 }

@@ -11,7 +11,7 @@ use sqlx::SqliteConnection;
 use super::{
     Result, Store, StoreError,
     columns::{signed, small, unsigned, wall},
-    failed, packed,
+    failed, packed, unlink, volume,
 };
 use crate::{
     id::{RunId, SegmentId, StreamId},
@@ -84,13 +84,14 @@ macro_rules! select {
     };
 }
 
-const INSERT_VOLUME: &str = "insert into volume (path) values (?1) on conflict do nothing";
 const INSERT_CODECS: &str = "insert into codecs (names) values (?1) on conflict do nothing";
 const INSERT: &str = "
     insert into segment (id, stream, run, epoch, sequence, start_us, end_us, closed, volume, path,
                          codecs, bytes, damaged, track_starts)
     values (?1, ?2, ?3, ?4, ?5, ?6, ?6, 0, (select id from volume where volume.path = ?7), ?8,
-            (select id from codecs where names = ?9), 0, 0, ?10)";
+            (select id from codecs where names = ?9), 0, 0, ?10)
+    on conflict (id) do nothing";
+const IS_THERE: &str = "select 1 from segment where id = ?1 and stream = ?2 and path = ?3";
 const CLOSE: &str = "
     update segment
     set closed = 1,
@@ -144,37 +145,11 @@ pub(super) const USAGE: &str = "
     from stream";
 
 impl Store {
-    /// Inserts the row of a segment that opens; its run must have been opened.
+    /// Inserts the row of a segment that opens; its run must have been opened. Idempotent;
+    /// `Conflict` when its id is another's.
     pub async fn open_segment(&self, segment: NewSegment) -> Result<()> {
         self.writer
-            .write("open a segment", move |db| {
-                Box::pin(async move {
-                    for (sql, text) in
-                        [(INSERT_VOLUME, &segment.volume), (INSERT_CODECS, &segment.codecs)]
-                    {
-                        sqlx::query(sql)
-                            .bind(text.as_str())
-                            .execute(&mut *db)
-                            .await
-                            .map_err(failed("name a segment's volume and codecs"))?;
-                    }
-                    sqlx::query(INSERT)
-                        .bind(segment.id)
-                        .bind(segment.stream)
-                        .bind(segment.run)
-                        .bind(segment.epoch)
-                        .bind(segment.sequence)
-                        .bind(segment.start.as_micros())
-                        .bind(segment.volume)
-                        .bind(segment.path)
-                        .bind(segment.codecs)
-                        .bind(packed::pack_starts(&segment.tracks))
-                        .execute(db)
-                        .await
-                        .map(|_| ())
-                        .map_err(failed("open a segment"))
-                })
-            })
+            .write("open a segment", move |db| Box::pin(async move { open(db, &segment).await }))
             .await
     }
 
@@ -197,7 +172,8 @@ impl Store {
         rows.into_iter().map(Row::into_segment).collect()
     }
 
-    /// Takes a row out (its file held nothing, or is gone).
+    /// Takes out the row of an open segment whose file held nothing, or is gone. No gap is made for
+    /// it: that its run ends without it is up to the caller. Closed ones: [`Self::delete_segments`].
     pub async fn delete_segment(&self, id: SegmentId) -> Result<()> {
         self.writer
             .write("delete a segment", move |db| {
@@ -328,7 +304,42 @@ impl Store {
     }
 }
 
-async fn close(db: &mut SqliteConnection, closed: ClosedSegment) -> Result<()> {
+pub(super) async fn open(db: &mut SqliteConnection, segment: &NewSegment) -> Result<()> {
+    volume::name(db, &segment.volume).await?;
+    sqlx::query(INSERT_CODECS)
+        .bind(&segment.codecs)
+        .execute(&mut *db)
+        .await
+        .map_err(failed("name a segment's codecs"))?;
+    let done = sqlx::query(INSERT)
+        .bind(segment.id)
+        .bind(segment.stream)
+        .bind(segment.run)
+        .bind(segment.epoch)
+        .bind(segment.sequence)
+        .bind(segment.start.as_micros())
+        .bind(&segment.volume)
+        .bind(&segment.path)
+        .bind(&segment.codecs)
+        .bind(packed::pack_starts(&segment.tracks))
+        .execute(&mut *db)
+        .await
+        .map_err(failed("open a segment"))?;
+    if done.rows_affected() > 0 {
+        return unlink::replaced(db, &segment.volume, &segment.path).await;
+    }
+    // A commit whose answer was an error may have been durable all the same.
+    let known: Option<i64> = sqlx::query_scalar(IS_THERE)
+        .bind(segment.id)
+        .bind(segment.stream)
+        .bind(&segment.path)
+        .fetch_optional(db)
+        .await
+        .map_err(failed("look for a segment"))?;
+    known.map(|_| ()).ok_or(StoreError::Conflict("segment"))
+}
+
+pub(super) async fn close(db: &mut SqliteConnection, closed: ClosedSegment) -> Result<()> {
     let start: Option<i64> = sqlx::query_scalar(CLOSE)
         .bind(closed.id)
         .bind(closed.end.as_micros())
