@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! build: open files limit ─▶ index ─▶ access ─▶ volumes ─▶ recovery ─▶ listeners bound
-//! run:   cameras, RTSP, HTTP ─▶ stop ─▶ pulls ─▶ recorders ─▶ players and clients ─▶ disk ─▶ index
+//! run:   retention, cameras, RTSP, HTTP
+//!        ─▶ stop ─▶ pulls ─▶ recorders ─▶ retention ─▶ players and clients ─▶ disk ─▶ index
 //! ```
 //!
 //! Recovery comes before the first recorder, since it takes every row that is open for one that a
@@ -20,6 +21,7 @@ pub mod health;
 mod lanes;
 mod limits;
 mod recording;
+mod retention;
 pub mod shutdown;
 mod storage;
 pub mod telemetry;
@@ -34,7 +36,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     access::Access,
-    clock::Clock,
+    clock::{AgeHold, Clock},
     config::Config,
     disk::{self, Volumes},
     http,
@@ -50,6 +52,7 @@ use crate::{
 
 use cameras::CameraSet;
 use lanes::Lanes;
+use retention::Retaining;
 
 /// This version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -64,6 +67,7 @@ pub struct App {
     volumes: Arc<Volumes>,
     cameras: Arc<CameraSet>,
     lanes: Arc<Lanes>,
+    retaining: Retaining,
     rtsp: RtspServer,
     http: TcpListener,
     router: axum::Router,
@@ -95,6 +99,16 @@ impl App {
         );
         let hub = Arc::new(Hub::new(hub::Limits::default()));
         let archive = Archive::new(store.clone(), volumes.clone(), hub.clone(), clock.clone());
+        let age_hold = AgeHold::new(clock.clone(), None);
+        let retaining = Retaining::new(
+            &config.retention,
+            crate::retention::Parts {
+                store: store.clone(),
+                volumes: volumes.clone(),
+                clock: clock.clone(),
+                age: age_hold,
+            },
+        );
         let lanes = Arc::new(Lanes::start().context("start the threads that record")?);
         let cameras = Arc::new(CameraSet::new(cameras::Parts {
             hub: hub.clone(),
@@ -163,6 +177,7 @@ impl App {
             volumes,
             cameras,
             lanes,
+            retaining,
             rtsp,
             http,
             router,
@@ -221,6 +236,8 @@ impl App {
             http::serve(self.http, self.router, http_stop).await;
             "HTTP"
         });
+        // Before the cameras: what is to be freed is freed before there is more.
+        self.retaining.start();
         let mut failed = self.cameras.start().await.err().map(|e| anyhow::anyhow!(e));
         if failed.is_none() {
             tracing::info!(version = VERSION, "recording and serving");
@@ -236,6 +253,8 @@ impl App {
         let deadline = Instant::now() + shutdown::WITHIN;
         let mut whole = shutdown::stage("cameras", deadline, self.cameras.shut_down()).await;
         whole &= shutdown::stage("lanes", deadline, self.lanes.shut_down()).await;
+        // A segment that closes may still need room; from here on none does.
+        whole &= shutdown::stage("retention", deadline, self.retaining.shut_down()).await;
         edges.cancel();
         whole &= shutdown::stage("players and clients", deadline, async {
             while servers.join_next().await.is_some() {}

@@ -41,6 +41,8 @@ pub struct Config {
     pub volumes: Vec<Volume>,
     /// `[recording]`
     pub recording: Recording,
+    /// `[retention]`
+    pub retention: Retention,
     /// `[auth]`
     pub auth: Auth,
     /// `[metrics]`
@@ -94,6 +96,18 @@ pub struct Recording {
     pub segment: Duration,
     /// A power cut loses at most so much.
     pub sync_interval: Duration,
+}
+
+/// `[retention]`: for how long what is no footage is kept; `None`: for ever. Footage goes by the
+/// limits of cameras and volumes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Events.
+    pub events: Option<Duration>,
+    /// Who changed what.
+    pub audit: Option<Duration>,
+    /// Gaps, and why, before which no footage is left.
+    pub gaps: Option<Duration>,
 }
 
 /// `[auth]`
@@ -165,6 +179,10 @@ const KEY_FILE: &str = "vedette.key";
 const DEFAULT_MIN_FREE_BYTES: u64 = 1_000_000_000;
 const SEGMENT_SECONDS: std::ops::RangeInclusive<i64> = 2..=3_600;
 const SYNC_SECONDS: std::ops::RangeInclusive<i64> = 1..=60;
+/// Zero is for ever.
+const KEPT_DAYS: std::ops::RangeInclusive<i64> = 0..=36_500;
+const YEAR: Option<Duration> = Some(Duration::from_secs(365 * DAY));
+const DAY: u64 = 86_400;
 
 impl Default for Config {
     fn default() -> Self {
@@ -177,6 +195,7 @@ impl Default for Config {
                 segment: Duration::from_secs(60),
                 sync_interval: Duration::from_secs(5),
             },
+            retention: Retention { events: YEAR, audit: YEAR, gaps: YEAR },
             auth: Auth { mode: Mode::Password, admin_password: None },
             metrics: Metrics { token: None },
             log: Log { level: "info".into(), format: LogFormat::Text },
@@ -288,6 +307,18 @@ impl Config {
         let sync = |value: &_| parse::integer(value, SYNC_SECONDS).map(set);
         if let Some(interval) = source.take("recording.sync_interval_seconds", sync) {
             recording.sync_interval = interval;
+        }
+
+        let retention = &mut config.retention;
+        for (key, kept) in [
+            ("retention.events_days", &mut retention.events),
+            ("retention.audit_days", &mut retention.audit),
+            ("retention.gaps_days", &mut retention.gaps),
+        ] {
+            if let Some(days) = source.take(key, |value| parse::integer(value, KEPT_DAYS)) {
+                let days = days.unsigned_abs();
+                *kept = (days > 0).then(|| Duration::from_secs(days * DAY));
+            }
         }
 
         let modes = [("password", Mode::Password), ("none", Mode::None)];

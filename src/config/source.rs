@@ -25,7 +25,7 @@ const SHORT: &[(&str, Option<&str>)] = &[
 ];
 /// Sections of the file.
 const SECTIONS: &[&str] =
-    &["http", "rtsp", "database", "recording", "auth", "metrics", "log", "tls"];
+    &["http", "rtsp", "database", "recording", "retention", "auth", "metrics", "log", "tls"];
 /// Lists of tables.
 const LISTS: &[&str] = &["volumes"];
 

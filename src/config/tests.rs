@@ -322,3 +322,13 @@ proptest! {
         let _ = Config::parse("v.toml", "", [(format!("VEDETTE_{key}"), value)]);
     }
 }
+
+#[test]
+fn zero_days_of_retention_are_for_ever() {
+    let text = "[retention]\nevents_days = 0\naudit_days = 30\n";
+    let retention = parse(text).unwrap().retention;
+    assert_eq!(retention.events, None);
+    assert_eq!(retention.audit, Some(std::time::Duration::from_secs(30 * 86_400)));
+    assert_eq!(retention.gaps, Config::default().retention.gaps);
+    assert!(parse("[retention]\ngaps_days = -1\n").is_err());
+}

@@ -21,11 +21,14 @@
 
 mod counters;
 mod fs;
+mod lease;
 mod open;
 mod path;
 mod queue;
 mod reader;
+mod room;
 mod sync;
+mod unlink;
 mod volume;
 mod writer;
 
@@ -33,10 +36,13 @@ mod writer;
 mod tests;
 
 pub use counters::{Latency, VolumeCounters};
-pub use fs::{Fs, FsFile, RealFs, Space};
+pub use fs::{Entry, Fs, FsFile, RealFs, Space};
+pub use lease::{Lease, LeaseCounters, Leases};
 pub use open::{Fragment, FragmentTrack, OpenSegment, OpenSegments, Progress};
 pub use queue::{Completion, Completions, Draft, Refused, SegmentWriter};
 pub use reader::{MAX_READ, ReadError, SegmentReader};
+pub use room::Room;
+pub use unlink::NotUnlinked;
 pub use volume::{NoRoom, Settings, Volume, VolumeError, VolumeHealth, VolumeSettings, Volumes};
 pub use writer::is_full;
 

@@ -15,10 +15,12 @@ use tokio::time::Instant;
 use super::{
     counters::VolumeCounters,
     fs::{Fs, RealFs},
+    lease::Leases,
     open::OpenSegments,
     path,
     queue::{Completions, Draft, Queue, Refused, SegmentWriter},
     reader::{ReadError, SegmentReader, blocking},
+    room::Room,
     sync::Syncer,
     writer::{Writer, text},
 };
@@ -271,6 +273,9 @@ fn claim(root: &Path) -> Result<File, VolumeError> {
 pub struct Volumes {
     volumes: Vec<Arc<Volume>>,
     open: Arc<OpenSegments>,
+    leases: Leases,
+    room: Arc<Room>,
+    fs: Arc<dyn Fs>,
 }
 
 impl Volumes {
@@ -292,7 +297,13 @@ impl Volumes {
         if settings.volumes.is_empty() {
             return Err(VolumeError::None);
         }
-        let mut all = Self { volumes: Vec::new(), open: Arc::default() };
+        let mut all = Self {
+            volumes: Vec::new(),
+            open: Arc::default(),
+            fs: Arc::clone(&fs),
+            leases: Leases::default(),
+            room: Arc::default(),
+        };
         for volume in &settings.volumes {
             match Volume::open(volume, &settings, &fs, &all.open) {
                 Ok(volume) => all.volumes.push(Arc::new(volume)),
@@ -305,10 +316,28 @@ impl Volumes {
         Ok(Arc::new(all))
     }
 
+    /// The file system beneath, for who mends files.
+    #[must_use]
+    pub fn fs(&self) -> Arc<dyn Fs> {
+        Arc::clone(&self.fs)
+    }
+
     /// The segments now being written.
     #[must_use]
     pub fn open_segments(&self) -> &OpenSegments {
         &self.open
+    }
+
+    /// What is being read, and is to be left alone meanwhile.
+    #[must_use]
+    pub fn leases(&self) -> &Leases {
+        &self.leases
+    }
+
+    /// Where volumes ask for room.
+    #[must_use]
+    pub fn room(&self) -> &Arc<Room> {
+        &self.room
     }
 
     /// The volume for a new segment: the pinned one, else the one with most room among those that

@@ -17,59 +17,37 @@
 //! new run begins at the next key frame; only when none comes soon does the attempt end, because a
 //! new session makes a camera send one.
 
-use std::{sync::Arc, time::Duration};
+mod align;
+mod begin;
+mod limits;
+mod publish;
+mod watch;
+
+use std::sync::Arc;
 
 use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::{
     clock::Clock,
-    hub::{Channel, ClockSource, Publisher, Run},
-    id::{RunId, StreamId},
+    hub::{Channel, Publisher},
+    id::StreamId,
     proto::{
-        access_unit::{AccessUnit, Track, TrackIndex, Tracks},
+        access_unit::TrackIndex,
         codec::{Parameters, reorder::DtsFromPts},
         reason::GapReason,
-        time::{MediaTime, Timescale, WallSpan, WallTime},
+        time::{Timescale, WallSpan, WallTime},
     },
 };
 
 use super::{
     PullError, StreamStatus,
-    memory::{Memory, Place},
+    memory::Memory,
     pace::{Meter, Pace},
     run_clock::{Fault, RunClock},
     source::{SourceEvent, SourceTrack, SourceUnit},
     unit::{Heads, Wholeness, wholeness},
 };
-
-mod limits {
-    use std::time::Duration;
-
-    /// How long the first units of a run are held back.
-    pub(super) const SETTLE: Duration = Duration::from_millis(300);
-    /// And how many bytes of them at most: they reach the hub in one go, whose ring has to hold
-    /// them until the recorder has looked.
-    pub(super) const SETTLE_BYTES: usize = 4 << 20;
-    /// For the first video after PLAY.
-    pub(super) const FIRST_UNIT: Duration = Duration::from_secs(10);
-    /// Silence of video that ends an attempt, at least; else ten times its median interval.
-    pub(super) const SILENCE: Duration = Duration::from_secs(5);
-    /// For parameter sets that do not stand in the description.
-    pub(super) const PARAMETERS: Duration = Duration::from_secs(10);
-    /// For the first key frame. "Smart" codecs send one every 20 s or so.
-    pub(super) const KEY_FRAME: Duration = Duration::from_secs(60);
-    /// For a key frame after a run ended in mid-session; then a new session gets one.
-    pub(super) const NEXT_KEY_FRAME: Duration = Duration::from_secs(3);
-    /// Video lost to the network beyond this is a gap.
-    pub(super) const HOLE_US: i64 = 1_000_000;
-    /// A media clock that steps back further than any reordering has jumped.
-    pub(super) const BACKWARD_US: i64 = 2_000_000;
-    /// How far the recorder's wall clock may leave its monotonic clock between two units.
-    pub(super) const CLOCK_STEP_US: i64 = 2_000_000;
-    /// A track beside the leading one that breaks runs this often is left out of the session.
-    pub(super) const FAULTS: u32 = 3;
-}
 
 /// Everything a flow works for.
 #[derive(Clone, Debug)]
@@ -240,49 +218,6 @@ impl Flow {
         Ok(())
     }
 
-    /// To be called twice a second: watchdogs, measurements, units held back.
-    ///
-    /// # Errors
-    ///
-    /// When a watchdog ends the session.
-    pub(super) fn tick(&mut self, now: Instant) -> Result<(), PullError> {
-        self.settle_when_due(now)?;
-        let bits = self.meter.bits_per_second(now);
-        let Some(leading) = self.tracks.get(self.leading) else {
-            return Err(PullError::Internal("a session without tracks".to_owned()));
-        };
-        self.out.status.measured(leading.pace.rate(), bits);
-
-        let (since, limit) = match leading.last_seen {
-            None => (self.idle_since, limits::FIRST_UNIT),
-            Some(seen) => (seen, patience(&leading.pace)),
-        };
-        let silence = now.saturating_duration_since(since);
-        if silence > limit {
-            return Err(match self.broken.take() {
-                Some(detail) => PullError::Protocol { detail },
-                None => PullError::Stalled { silence },
-            });
-        }
-        if matches!(self.state, State::Idle) {
-            let idle = now.saturating_duration_since(self.idle_since);
-            let unknown = leading.parameters.is_none();
-            match self.last_end.take() {
-                Some(error) if idle > limits::NEXT_KEY_FRAME => return Err(error),
-                last_end => self.last_end = last_end,
-            }
-            if unknown && idle > limits::PARAMETERS {
-                return Err(PullError::NoParameters { within: limits::PARAMETERS });
-            }
-            if idle > limits::KEY_FRAME {
-                let detail = format!("no key frame within {} s", limits::KEY_FRAME.as_secs());
-                return Err(PullError::Protocol { detail });
-            }
-        }
-        self.watch_other_tracks(now);
-        Ok(())
-    }
-
     /// Ends the run, if one is open, for `reason`.
     pub(super) fn end(&mut self, reason: GapReason, now: Instant) {
         // What was held back is footage, too.
@@ -407,102 +342,6 @@ impl Flow {
         }
     }
 
-    fn settle_when_due(&mut self, now: Instant) -> Result<(), PullError> {
-        match &self.state {
-            State::Settling { until, .. } if now >= *until => self.settle(),
-            _ => Ok(()),
-        }
-    }
-
-    /// Begins the run with what was held back.
-    fn settle(&mut self) -> Result<(), PullError> {
-        let State::Settling { units, .. } = std::mem::replace(&mut self.state, State::Idle) else {
-            return Ok(());
-        };
-        let Some(first) = units.first() else { return Ok(()) };
-        let (zero, at) = (first.ticks, first.arrival.at);
-        self.apply_coming();
-        let Some(leading) = self.tracks.get(self.leading) else { return Ok(()) };
-        let started =
-            least_wall(&units, self.leading, leading.timescale).unwrap_or(first.arrival.wall);
-        let place = self.out.memory.place(started, self.out.clock.now());
-        let Place::Here { epoch, later, previous_end } = place else {
-            debug!("passed over pictures that are recorded already");
-            return Ok(());
-        };
-        let started = started + later;
-        let tracks = self.current_tracks()?;
-        let run = Run {
-            id: RunId::generate(&self.out.clock),
-            stream: self.out.stream,
-            epoch,
-            started,
-            clock_source: self.clock_source(),
-            previous_end,
-            tracks,
-        };
-        let id = run.id;
-        self.out.status.tracks(&run.tracks);
-        let publisher = self.out.channel.publish(run).map_err(|_| PullError::AlreadyPublishing)?;
-        self.out.memory.run_begins(epoch, started);
-        self.out.status.run_began();
-        info!(run = %id, epoch, "run begins");
-        let mut running =
-            Running { publisher, started, tracks: self.tracks.iter().map(|_| None).collect() };
-        if let (Some(place), Some(state)) =
-            (running.tracks.get_mut(self.leading), self.tracks.get(self.leading))
-        {
-            let clock = RunClock::new(state.timescale, zero, started);
-            *place = Some(TrackRun::new(clock, zero, state));
-        }
-        // The other tracks by the envelope of what was held back of them.
-        for other in (0..self.tracks.len()).filter(|at| *at != self.leading) {
-            let Some(first) = units.iter().find(|u| u.track.as_usize() == other) else { continue };
-            let timescale = self.tracks.get(other).map_or(Timescale::VIDEO, |t| t.timescale);
-            let Some(wall) = least_wall(&units, other, timescale) else { continue };
-            self.begin_track(&mut running, other, first.ticks, wall);
-        }
-        self.state = State::Running(Box::new(running));
-        self.last_end = None;
-        for unit in units {
-            let key = self.is_key(&unit);
-            if let Err(interrupt) = self.publish(unit, key, true) {
-                self.interrupt(interrupt, at);
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn is_key(&self, unit: &SourceUnit) -> bool {
-        let parameters = self.tracks.get(unit.track.as_usize()).and_then(|t| t.parameters.as_ref());
-        parameters.is_some_and(|p| p.is_random_access(&unit.data))
-    }
-
-    fn apply_coming(&mut self) -> bool {
-        let mut changed = false;
-        for track in &mut self.tracks {
-            if let Some(parameters) = track.coming.take() {
-                track.heads = Heads::new(&parameters);
-                track.parameters = Some(parameters);
-                changed = true;
-            }
-        }
-        changed
-    }
-
-    fn current_tracks(&self) -> Result<Tracks, PullError> {
-        let tracks = self.tracks.iter().map(|track| {
-            let parameters = track.parameters.clone()?;
-            Some(Track { timescale: track.timescale, parameters })
-        });
-        let tracks: Option<Vec<_>> = tracks.collect();
-        // Sound always has its parameters, and the leading track had them to have a key frame.
-        tracks
-            .map(Tracks::from)
-            .ok_or_else(|| PullError::Internal("a track without parameters".into()))
-    }
-
     /// Takes the run out, to be put back; any other state stays.
     fn take_running(&mut self) -> Option<Box<Running>> {
         match std::mem::replace(&mut self.state, State::Idle) {
@@ -513,226 +352,6 @@ impl Flow {
             }
         }
     }
-
-    /// One whole unit into the run. `held`: it was held back, so the clocks know of it.
-    fn publish(&mut self, unit: SourceUnit, key: bool, held: bool) -> Result<(), Interrupt> {
-        let Some(mut running) = self.take_running() else { return Ok(()) };
-        let outcome = self.publish_into(&mut running, unit, key, held);
-        self.state = State::Running(running);
-        outcome
-    }
-
-    fn publish_into(
-        &mut self,
-        running: &mut Running,
-        unit: SourceUnit,
-        key: bool,
-        held: bool,
-    ) -> Result<(), Interrupt> {
-        let at = unit.track.as_usize();
-        let leading = at == self.leading;
-        if running.tracks.get(at).is_some_and(Option::is_none) {
-            self.begin_track(running, at, unit.ticks, unit.arrival.wall);
-        }
-        let Some(Some(track)) = running.tracks.get_mut(at) else { return Ok(()) };
-        let Some(state) = self.tracks.get_mut(at) else { return Ok(()) };
-        let us = |ticks: i64| MediaTime::from_ticks(ticks).to_span(state.timescale).as_micros();
-
-        let pts = unit.ticks.saturating_sub(track.zero);
-        let ahead = us(pts.saturating_sub(track.newest));
-        if -ahead > limits::BACKWARD_US {
-            return Err(Interrupt::clock(
-                at,
-                format!("stepped back by {:.1} s", -ahead as f64 / 1e6),
-            ));
-        }
-        if leading && unit.lost > 0 && ahead > limits::HOLE_US {
-            let usual = state.pace.median().unwrap_or_default();
-            let hole = Duration::from_micros(ahead.unsigned_abs()).saturating_sub(usual);
-            // A camera of one picture a second loses a second with every picture.
-            if hole > usual.mul_f64(1.5).max(Duration::from_micros(limits::HOLE_US.unsigned_abs()))
-            {
-                let error = PullError::PacketLoss { hole };
-                return Err(Interrupt { error, reason: GapReason::PacketLoss, track: at });
-            }
-        }
-        if held {
-            track.clock.settled(unit.ticks);
-        } else {
-            track.clock.observe(unit.ticks, unit.arrival.wall).map_err(|fault| (at, fault))?;
-        }
-        if pts < 0 {
-            // From before the run's first picture: sound, or a picture that refers to what came
-            // before it.
-            return Ok(());
-        }
-        let stamp = track
-            .dts
-            .push(MediaTime::from_ticks(pts))
-            .map_err(|jump| Interrupt::clock(at, jump.to_string()))?;
-        if let Some(last) = track.last_dts.replace(stamp.dts.ticks()) {
-            state.pace.push(us(stamp.dts.ticks().saturating_sub(last)));
-        }
-        track.newest = track.newest.max(pts);
-
-        if key && leading && self.apply_coming() {
-            let tracks = self.current_tracks().map_err(|error| Interrupt {
-                error,
-                reason: GapReason::Internal,
-                track: at,
-            })?;
-            self.out.status.tracks(&tracks);
-            running.publisher.set_tracks(tracks);
-        }
-        let Some(state) = self.tracks.get_mut(at) else { return Ok(()) };
-        let Some(parameters) = &state.parameters else { return Ok(()) };
-        let (head, body) = if key {
-            state.heads.split(parameters, unit.data)
-        } else {
-            (bytes::Bytes::new(), unit.data)
-        };
-        let wall = track.clock.wall(unit.ticks);
-        let unit = AccessUnit {
-            track: unit.track,
-            number: track.number,
-            dts: stamp.dts,
-            cts: stamp.cts,
-            wall,
-            random_access: key,
-            head,
-            body,
-        };
-        track.number += 1;
-        self.out.status.unit(unit.len(), self.last_arrival.map_or(wall, |(wall, _)| wall));
-        if leading {
-            let length = state.pace.median().unwrap_or(Duration::ZERO);
-            self.out.memory.reaches(wall + WallSpan::from(length));
-        }
-        running.publisher.push(unit);
-        Ok(())
-    }
-
-    /// A track that follows the leading one joins the run; `arrived`: the envelope at `ticks`.
-    fn begin_track(&self, running: &mut Running, at: usize, ticks: i64, arrived: WallTime) {
-        let Some(state) = self.tracks.get(at) else { return };
-        let leading = running.tracks.get(self.leading).and_then(Option::as_ref);
-        let beside = leading.and_then(|leading| self.beside(&leading.clock, at, ticks));
-        let clock = match beside {
-            Some(wall) => RunClock::aligned(state.timescale, ticks, arrived, wall),
-            None => RunClock::new(state.timescale, ticks, arrived),
-        };
-        // Media time 0 of every track is the same moment.
-        let zero = clock.ticks(running.started);
-        if let Some(place) = running.tracks.get_mut(at) {
-            *place = Some(TrackRun::new(clock, zero, state));
-        }
-    }
-
-    /// Where tick `ticks` of a track stands by the camera's own word of how its tracks lie beside
-    /// one another.
-    fn beside(&self, leading_clock: &RunClock, at: usize, ticks: i64) -> Option<WallTime> {
-        let (leading, track) = (self.tracks.get(self.leading)?, self.tracks.get(at)?);
-        let since =
-            |from: i64| MediaTime::from_ticks(ticks.saturating_sub(from)).to_span(track.timescale);
-        let leading_ticks = |span: WallSpan, from: i64| {
-            from.saturating_add(MediaTime::from_span(span, leading.timescale).ticks())
-        };
-        if let (Some((ntp, report)), Some((leading_ntp, leading_report))) =
-            (track.report, leading.report)
-        {
-            let apart = WallTime::from_ntp(ntp) - WallTime::from_ntp(leading_ntp);
-            return Some(leading_clock.wall(leading_ticks(apart + since(report), leading_report)));
-        }
-        if self.has_rtp_info() {
-            let (first, elapsed) = track.first?;
-            let (leading_first, leading_elapsed) = leading.first?;
-            let elapsed = MediaTime::from_ticks(elapsed).to_span(track.timescale);
-            let leading_elapsed = MediaTime::from_ticks(leading_elapsed).to_span(leading.timescale);
-            let apart = elapsed + since(first) - leading_elapsed;
-            return Some(leading_clock.wall(leading_ticks(apart, leading_first)));
-        }
-        None
-    }
-
-    /// Without RTP-Info, each track's time begins with its first unit.
-    fn has_rtp_info(&self) -> bool {
-        self.tracks.len() > 1 && self.tracks.iter().any(|t| t.first.is_some_and(|(_, e)| e != 0))
-    }
-
-    fn clock_source(&self) -> ClockSource {
-        if self.tracks.len() > 1 && self.tracks.iter().all(|t| t.report.is_some()) {
-            ClockSource::SenderReport
-        } else if self.has_rtp_info() {
-            ClockSource::RtpInfo
-        } else {
-            ClockSource::Arrival
-        }
-    }
-
-    /// A sender report came: the tracks that follow are led to where they belong.
-    fn align(&mut self, reported: usize) {
-        let Some(mut running) = self.take_running() else { return };
-        for other in (0..self.tracks.len()).filter(|at| *at != self.leading) {
-            if reported != other && reported != self.leading {
-                continue;
-            }
-            let ticks = self.tracks.get(other).and_then(|t| t.report).map(|(_, ticks)| ticks);
-            let leading = running.tracks.get(self.leading).and_then(Option::as_ref);
-            let wall = match (ticks, leading) {
-                (Some(ticks), Some(leading)) => self.beside(&leading.clock, other, ticks),
-                _ => None,
-            };
-            if let (Some(ticks), Some(wall), Some(Some(track))) =
-                (ticks, wall, running.tracks.get_mut(other))
-                && !track.clock.align(ticks, wall)
-            {
-                debug!(track = other, "sender reports are not believed");
-            }
-        }
-        self.state = State::Running(running);
-    }
-
-    fn watch_other_tracks(&mut self, now: Instant) {
-        if !self.is_running() {
-            return;
-        }
-        for (at, track) in self.tracks.iter_mut().enumerate() {
-            if at == self.leading || track.silent || track.muted {
-                continue;
-            }
-            let since = track.last_seen.unwrap_or(self.idle_since);
-            if now.saturating_duration_since(since) > patience(&track.pace) {
-                info!(track = at, "fell silent");
-                track.silent = true;
-                self.out.status.silence(true);
-            }
-        }
-    }
-}
-
-impl TrackRun {
-    fn new(clock: RunClock, zero: i64, state: &TrackState) -> Self {
-        let dts = state.parameters.as_ref().map_or_else(DtsFromPts::in_order, |parameters| {
-            DtsFromPts::of(&Track { timescale: state.timescale, parameters: parameters.clone() })
-        });
-        Self { clock, zero, dts, number: 0, newest: 0, last_dts: None }
-    }
-}
-
-/// How long a track may be silent.
-fn patience(pace: &Pace) -> Duration {
-    pace.median().map_or(limits::SILENCE, |median| (median * 10).max(limits::SILENCE))
-}
-
-/// Wall time of a track's first unit by the lower envelope of all of its units.
-fn least_wall(units: &[SourceUnit], track: usize, timescale: Timescale) -> Option<WallTime> {
-    let mut units = units.iter().filter(|u| u.track.as_usize() == track).peekable();
-    let first = units.peek()?.ticks;
-    let walls = units.map(|unit| {
-        let since = MediaTime::from_ticks(unit.ticks.saturating_sub(first)).to_span(timescale);
-        unit.arrival.wall - since
-    });
-    walls.min()
 }
 
 #[cfg(test)]

@@ -1,15 +1,20 @@
 //! The flow without sockets: made-up units, made-up times.
 
+use std::time::Duration;
+
 use bytes::{BufMut, BytesMut};
 
 use super::*;
 use crate::{
-    hub::{Event, Hub, Limits, Start, Subscription},
+    hub::{Event, Hub, Limits, Run, Start, Subscription},
     ingest::{
         Resume,
         source::{Arrival, SourceCodec},
     },
-    proto::codec::{g711, h264},
+    proto::{
+        access_unit::AccessUnit,
+        codec::{g711, h264},
+    },
 };
 
 const SPS: &[u8] =

@@ -3,7 +3,10 @@
 use std::{
     collections::{HashMap, VecDeque},
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use super::{
@@ -16,7 +19,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    disk::Volumes,
+    disk::{Leases, Volumes},
     hub::Hub,
     id::StreamId,
     model::{RunRow, WallRange},
@@ -67,6 +70,7 @@ pub(super) struct Inner {
     hub: Arc<Hub>,
     clock: Clock,
     kept: Mutex<Kept>,
+    pub(super) vanished: AtomicU64,
 }
 
 /// What is remembered so that it is not read again. Guards pushes and clones of `Arc`s, never held
@@ -90,8 +94,8 @@ impl Archive {
     /// Over an index, the files and what is live.
     #[must_use]
     pub fn new(store: Store, volumes: Arc<Volumes>, hub: Arc<Hub>, clock: Clock) -> Self {
-        let kept = Mutex::default();
-        Self { inner: Arc::new(Inner { store, volumes, hub, clock, kept }) }
+        let (kept, vanished) = (Mutex::default(), AtomicU64::new(0));
+        Self { inner: Arc::new(Inner { store, volumes, hub, clock, kept, vanished }) }
     }
 
     /// Runs and gaps of a range.
@@ -201,6 +205,16 @@ impl Archive {
     #[must_use]
     pub fn reader(&self, clip: Arc<Clip>) -> Reader {
         Reader::new(self.clone(), clip)
+    }
+
+    /// Segments that were gone when a reader came to them, and were passed over.
+    #[must_use]
+    pub fn vanished(&self) -> u64 {
+        self.inner.vanished.load(Relaxed)
+    }
+
+    pub(super) fn leases(&self) -> &Leases {
+        self.inner.volumes.leases()
     }
 
     pub(super) fn hub(&self) -> &Hub {

@@ -151,6 +151,7 @@ impl Reader {
             self.stage = Stage::Ended;
             return;
         }
+        self.keep(segment.index.start);
         let mut cursor = Cursor::new(segment, Vec::new());
         self.start(&mut cursor);
         self.stage = Stage::Disk(Box::new(cursor));

@@ -4,7 +4,7 @@
 //! after its row is complete, so in this order none is missed (it may be seen twice, and then the
 //! row wins if it is complete).
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use super::{
     Archive, Result,
@@ -180,6 +180,7 @@ impl Archive {
         match why {
             // Retention took it between row and file, which is its right.
             Unreadable::Open(ReadError::Missing(_)) => {
+                self.inner.vanished.fetch_add(1, Relaxed);
                 tracing::debug!(segment.id = %id, "segment is gone");
             }
             why => {

@@ -6,6 +6,12 @@
 //! each other as recorded; from the hub they come as published. Each track is in order and whole:
 //! a number that is missing sets [`Played::discontinuity`].
 //!
+//! # Retention
+//!
+//! A reader leases the minutes ahead of it (`disk/lease.rs`) and renews the lease at each key frame.
+//! It needs no lease to be right: the file it reads stays open, and a segment that is gone when its
+//! turn comes is passed over like a gap, and counted. In a pause the lease lapses after a minute.
+//!
 //! # Cancel safety
 //!
 //! Whatever waits for the disk or the index is kept in `pending` until it is done, so a
@@ -30,6 +36,7 @@ use super::{
     segment::{Index, Segment},
 };
 use crate::{
+    disk::Lease,
     hub::{Run, Subscription},
     id::RunId,
     model::RunRow,
@@ -43,6 +50,10 @@ use crate::{
 pub(super) const SLACK: WallSpan = WallSpan::from_micros(2_000);
 /// Once a unit lies so far beyond the end, no other track has anything before it left.
 const OVERRUN: WallSpan = WallSpan::from_secs(1);
+
+/// What is leased ahead of the unit being read: the segment after this one too, as long as they
+/// mostly are, so that it is still there when its turn comes.
+const AHEAD: WallSpan = WallSpan::from_secs(180);
 
 /// A unit in its place.
 #[derive(Clone, Debug)]
@@ -99,6 +110,8 @@ pub struct Reader {
     pub(super) reached: WallTime,
     pub(super) npt: WallSpan,
     pub(super) wall: WallTime,
+    /// What is read next, spared from retention.
+    pub(super) lease: Option<Lease>,
 }
 
 /// Where units come from now.
@@ -176,6 +189,7 @@ impl Reader {
             reached: wall,
             npt: clip.map.wall_to_npt(wall),
             wall,
+            lease: None,
             clip,
         }
     }
@@ -354,10 +368,20 @@ impl Reader {
         if all || over >= OVERRUN { Beyond::AllDone } else { Beyond::ThisTrack }
     }
 
+    /// Leases what is read next; one that was broken, or that lapsed in a pause, is taken anew:
+    /// what it held may be gone, what follows is not.
+    pub(super) fn keep(&mut self, from: WallTime) {
+        let range = from..from + AHEAD;
+        if self.lease.as_ref().is_none_or(|lease| !lease.renew(range.clone())) {
+            self.lease = Some(self.archive.leases().hold(self.clip.stream(), range));
+        }
+    }
+
     /// Nothing more is to be played.
     pub(super) fn finish(&mut self) {
         self.stage = Stage::Ended;
         self.live = None;
+        self.lease = None;
         self.buffers.clear();
     }
 
@@ -377,6 +401,11 @@ impl Reader {
         if unit.track == self.leading {
             self.need_key = false;
             (self.npt, self.wall) = (npt, unit.wall);
+            if matches!(self.stage, Stage::Live) {
+                self.lease = None;
+            } else if unit.random_access {
+                self.keep(unit.wall);
+            }
         }
         self.moved = true;
         self.reached = self.reached.max(end);

@@ -110,6 +110,7 @@ impl Reader {
             return None;
         }
         self.forget();
+        self.keep(wall);
         let live = segment.live_run().unwrap_or(index.run);
         let run = Arc::new(index.run());
         self.begin(
