@@ -4,7 +4,12 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use futures_util::future::BoxFuture;
 
-use super::cameras::{CameraSet, Stream};
+mod upkeep;
+
+use super::{
+    cameras::{CameraSet, Stream},
+    storage::Storage,
+};
 use crate::{
     disk::{Latency, VolumeCounters, Volumes},
     hub::Hub,
@@ -14,9 +19,14 @@ use crate::{
     rtsp_server::Counters,
 };
 
+/// Why a recorder pauses.
+const PAUSES: [GapReason; 4] =
+    [GapReason::DiskFull, GapReason::DiskError, GapReason::Overload, GapReason::Internal];
+
 pub(super) struct Collector {
     pub(super) cameras: Arc<CameraSet>,
     pub(super) volumes: Arc<Volumes>,
+    pub(super) storage: Arc<Storage>,
     pub(super) hub: Arc<Hub>,
     pub(super) rtsp: Arc<Counters>,
     pub(super) clock: crate::clock::Clock,
@@ -43,6 +53,7 @@ impl Source for Collector {
                 self.hub.bytes() as f64,
             );
             rtsp(out, &self.rtsp);
+            upkeep::upkeep(out, &self.storage);
         })
     }
 }
@@ -102,6 +113,14 @@ fn record(out: &mut Exposition, stream: &Stream, labels: Labels<'_>) {
     let Some(recording) = &stream.recording else { return };
     let active = f64::from(u8::from(recording.is_recording()));
     out.gauge("vedette_record_active", "1 while footage goes to disk.", labels, active);
+    let paused = recording.trouble().map(|t| t.reason);
+    for reason in PAUSES {
+        let mut labels = labels.to_vec();
+        labels.push(("reason", reason.as_str()));
+        let paused = f64::from(u8::from(paused == Some(reason)));
+        let help = "1 while the recorder cannot record what the camera sends.";
+        out.gauge("vedette_record_paused", help, &labels, paused);
+    }
     let c = recording.counters();
     for (name, help, value) in [
         ("vedette_record_units_total", "Pictures and sound frames recorded.", &c.units),

@@ -13,6 +13,7 @@
 
 mod blame;
 mod cameras;
+mod clock;
 mod collect;
 mod coverage;
 pub mod demo;
@@ -63,6 +64,7 @@ pub const ADMIN: &str = "admin";
 /// The whole recorder, ready to run.
 pub struct App {
     clock: Clock,
+    age_hold: AgeHold,
     store: Store,
     volumes: Arc<Volumes>,
     cameras: Arc<CameraSet>,
@@ -88,6 +90,7 @@ impl App {
         limits::raise_open_files();
         let clock = Clock::system();
         let (store, access) = open_index(&config, &clock).await?;
+        let age_hold = self::clock::open(&store, &clock).await;
         let volumes = Volumes::open(volume_settings(&config)).context("open the volumes")?;
         let recovered =
             record::recover(&store, &volumes, &clock).await.context("complete what was open")?;
@@ -99,14 +102,13 @@ impl App {
         );
         let hub = Arc::new(Hub::new(hub::Limits::default()));
         let archive = Archive::new(store.clone(), volumes.clone(), hub.clone(), clock.clone());
-        let age_hold = AgeHold::new(clock.clone(), None);
         let retaining = Retaining::new(
             &config.retention,
             crate::retention::Parts {
                 store: store.clone(),
                 volumes: volumes.clone(),
                 clock: clock.clone(),
-                age: age_hold,
+                age: age_hold.clone(),
             },
         );
         let lanes = Arc::new(Lanes::start().context("start the threads that record")?);
@@ -143,10 +145,18 @@ impl App {
             .ensure_admin(config.auth.admin_password.clone())
             .await
             .context("make the first administrator")?;
-        let storage = Arc::new(storage::Storage { volumes: volumes.clone() });
+        let storage = Arc::new(storage::Storage {
+            store: store.clone(),
+            volumes: volumes.clone(),
+            retention: Arc::clone(retaining.retention()),
+            retaining: retaining.health(),
+            age: age_hold.clone(),
+            clock: clock.clone(),
+        });
         let source = collect::Collector {
             cameras: cameras.clone(),
             volumes: volumes.clone(),
+            storage: storage.clone(),
             hub,
             rtsp: rtsp.counters(),
             clock: clock.clone(),
@@ -173,6 +183,7 @@ impl App {
         });
         Ok(Self {
             clock,
+            age_hold,
             store,
             volumes,
             cameras,
@@ -238,6 +249,8 @@ impl App {
         });
         // Before the cameras: what is to be freed is freed before there is more.
         self.retaining.start();
+        let watched = clock::run(self.age_hold, self.store.clone(), edges.clone());
+        self.tasks.spawn(watched);
         let mut failed = self.cameras.start().await.err().map(|e| anyhow::anyhow!(e));
         if failed.is_none() {
             tracing::info!(version = VERSION, "recording and serving");

@@ -31,6 +31,12 @@ impl Steady {
         Self { wall, at }
     }
 
+    /// The newest moment taken in, on both clocks.
+    #[must_use]
+    pub const fn moment(&self) -> (WallTime, Instant) {
+        (self.wall, self.at)
+    }
+
     /// The steady wall time at `at`, for which the wall clock says `wall`. It grows with `at`, also
     /// when it is asked about moments out of order.
     ///

@@ -29,7 +29,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
@@ -102,7 +102,8 @@ pub struct Run {
     pub id: RunId,
     /// Of which stream.
     pub stream: StreamId,
-    /// Counts steps back of the recorder's clock (FORMAT "Time in the index").
+    /// Counts steps back of the recorder's clock (FORMAT "Time in the index"). What the files say
+    /// may be higher, where the recorder knew more: [`Channel::raise_epoch`].
     pub epoch: u32,
     /// When its media time 0 was, on the recorder's clock.
     pub started: WallTime,
@@ -204,6 +205,7 @@ pub struct Channel {
     /// A wake-up for the recorder: see [`Self::much_gathered`].
     much: Notify,
     damaged: AtomicU64,
+    epoch: AtomicU32,
 }
 
 /// Somebody publishes to this stream already.
@@ -219,6 +221,7 @@ impl Channel {
             wake: watch::Sender::new(()),
             much: Notify::new(),
             damaged: AtomicU64::new(0),
+            epoch: AtomicU32::new(0),
         }
     }
 
@@ -275,6 +278,17 @@ impl Channel {
     #[must_use]
     pub fn damaged(&self) -> u64 {
         self.damaged.load(Ordering::Relaxed)
+    }
+
+    /// Says that footage of this stream is recorded in `epoch`: runs to come begin in no older one.
+    pub fn raise_epoch(&self, epoch: u32) {
+        self.epoch.fetch_max(epoch, Ordering::Relaxed);
+    }
+
+    /// The newest epoch that is recorded in, as far as it is known here.
+    #[must_use]
+    pub fn least_epoch(&self) -> u32 {
+        self.epoch.load(Ordering::Relaxed)
     }
 
     /// A new reader.

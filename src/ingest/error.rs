@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use crate::{
-    proto::reason::GapReason,
+    proto::{reason::GapReason, time::WallSpan},
     task::{Failure, Retry},
 };
 
@@ -101,6 +101,18 @@ pub enum PullError {
         /// Which way and how far.
         detail: String,
     },
+    /// The recorder's own clock was set by more than a run can follow.
+    #[error("the recorder's clock was set by {:+.1} s", .by.as_secs_f64())]
+    ClockSet {
+        /// By so much; negative: back.
+        by: WallSpan,
+    },
+    /// The machine was suspended.
+    #[error("the recorder's machine slept for {:.1} s", .slept.as_secs_f64())]
+    Slept {
+        /// For how long.
+        slept: Duration,
+    },
     /// The stream is being published by somebody else.
     #[error("the stream has a publisher already")]
     AlreadyPublishing,
@@ -130,6 +142,8 @@ impl Failure for PullError {
             | Self::Stalled { .. }
             | Self::PacketLoss { .. }
             | Self::ClockJump { .. }
+            | Self::ClockSet { .. }
+            | Self::Slept { .. }
             | Self::AlreadyPublishing
             | Self::Internal(_) => Retry::Soon,
         }
@@ -145,7 +159,8 @@ impl Failure for PullError {
             Self::Protocol { .. } | Self::NoParameters { .. } => GapReason::ProtocolError,
             Self::NoUsableTrack { .. } => GapReason::NoUsableTrack,
             Self::PacketLoss { .. } => GapReason::PacketLoss,
-            Self::ClockJump { .. } => GapReason::ClockJump,
+            Self::ClockJump { .. } | Self::ClockSet { .. } => GapReason::ClockJump,
+            Self::Slept { .. } => GapReason::VedetteDown,
             Self::AlreadyPublishing | Self::Internal(_) => GapReason::Internal,
         }
     }

@@ -21,6 +21,7 @@ mod align;
 mod begin;
 mod limits;
 mod publish;
+mod reports;
 mod watch;
 
 use std::sync::Arc;
@@ -29,7 +30,7 @@ use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use crate::{
-    clock::Clock,
+    clock::{Clock, Steady},
     hub::{Channel, Publisher},
     id::StreamId,
     proto::{
@@ -38,14 +39,17 @@ use crate::{
         reason::GapReason,
         time::{Timescale, WallSpan, WallTime},
     },
+    task::Failure,
 };
+
+use reports::Reports;
 
 use super::{
     PullError, StreamStatus,
     memory::Memory,
     pace::{Meter, Pace},
     run_clock::{Fault, RunClock},
-    source::{SourceEvent, SourceTrack, SourceUnit},
+    source::{Arrival, SourceEvent, SourceTrack, SourceUnit},
     unit::{Heads, Wholeness, wholeness},
 };
 
@@ -81,8 +85,12 @@ pub(super) struct Flow {
     last_end: Option<PullError>,
     /// A packet broke the rules, and no whole video unit came since.
     broken: Option<String>,
-    /// The last unit's arrival: (wall, monotonic).
-    last_arrival: Option<(WallTime, Instant)>,
+    /// The recorder's clock since the run began, or as of the last unit where there is none.
+    steady: Option<Steady>,
+    /// How long the machine had slept then.
+    asleep: WallSpan,
+    /// The last unit's arrival.
+    arrived: WallTime,
 }
 
 #[derive(Debug)]
@@ -108,8 +116,9 @@ struct TrackState {
     /// To be used from the next random access unit on.
     coming: Option<Parameters>,
     heads: Heads,
-    /// The newest sender report: NTP time and ticks.
-    report: Option<(u64, i64)>,
+    reports: Reports,
+    /// How far it was led from its own arrival at the end of the last run.
+    bias: WallSpan,
     /// The first unit: ticks, and time since the beginning by RTP-Info.
     first: Option<(i64, i64)>,
     pace: Pace,
@@ -165,7 +174,8 @@ impl Flow {
                 heads: parameters.as_ref().map(Heads::new).unwrap_or_default(),
                 parameters,
                 coming: None,
-                report: None,
+                reports: Reports::new(track.timescale),
+                bias: WallSpan::ZERO,
                 first: None,
                 pace: Pace::default(),
                 last_seen: None,
@@ -183,7 +193,9 @@ impl Flow {
             idle_since: now,
             last_end: None,
             broken: None,
-            last_arrival: None,
+            steady: None,
+            asleep: WallSpan::ZERO,
+            arrived: WallTime::default(),
         }
     }
 
@@ -201,10 +213,7 @@ impl Flow {
         match event {
             SourceEvent::Unit(unit) => self.unit(unit)?,
             SourceEvent::SenderReport { track, ntp, ticks } => {
-                if let Some(state) = self.tracks.get_mut(track.as_usize()) {
-                    state.report = Some((ntp, ticks));
-                }
-                self.align(track.as_usize());
+                self.reported(track, ntp, ticks);
             }
             SourceEvent::Parameters { track, parameters } => self.parameters(track, parameters),
             SourceEvent::Broken { detail } => {
@@ -225,8 +234,12 @@ impl Flow {
             let _ = self.settle();
         }
         if let Some(running) = self.take_running() {
+            for (state, track) in self.tracks.iter_mut().zip(&running.tracks) {
+                state.bias = track.as_ref().map_or(state.bias, |track| track.clock.bias());
+            }
             running.publisher.end(reason);
-            self.out.memory.run_ends(reason);
+            // The clock of the run: the recorder's may be set by now.
+            self.out.memory.run_ends(reason, self.steady.map(|s| s.moment()));
         }
         self.state = State::Idle;
         self.idle_since = now;
@@ -242,7 +255,7 @@ impl Flow {
         }
     }
 
-    fn unit(&mut self, unit: SourceUnit) -> Result<(), PullError> {
+    fn unit(&mut self, mut unit: SourceUnit) -> Result<(), PullError> {
         let at = unit.track.as_usize();
         let leading = at == self.leading;
         let now = unit.arrival.at;
@@ -283,9 +296,9 @@ impl Flow {
         }
         self.meter.add(unit.data.len());
 
-        if let Some(step) = self.wall_clock_step(&unit) {
-            let detail = format!("met a recorder's clock set by {:+.1} s", step.as_secs_f64());
-            self.interrupt(Interrupt::clock(self.leading, detail), now);
+        if let Some(interrupt) = self.steady(&mut unit.arrival) {
+            self.interrupt(interrupt, now);
+            self.anchor(unit.arrival);
         }
         if self.is_running() {
             match self.publish(unit.clone(), key, false) {
@@ -312,16 +325,40 @@ impl Flow {
         Ok(())
     }
 
-    /// How far the recorder's wall clock was set since the last unit, when that is more than it can
-    /// be slewed.
-    fn wall_clock_step(&mut self, unit: &SourceUnit) -> Option<WallSpan> {
-        let arrival = (unit.arrival.wall, unit.arrival.at);
-        let (wall, at) = self.last_arrival.replace(arrival)?;
-        let passed = WallSpan::from(arrival.1.saturating_duration_since(at))
-            - WallSpan::from(at.saturating_duration_since(arrival.1));
-        let step = (arrival.0 - wall) - passed;
-        let running = !matches!(self.state, State::Idle);
-        (running && step.as_micros().abs() > limits::CLOCK_STEP_US).then_some(step)
+    /// Puts an arrival on the clock of the run. Where the recorder's clock was set that run is over,
+    /// and what comes next is told by the new clock.
+    fn steady(&mut self, arrival: &mut Arrival) -> Option<Interrupt> {
+        let taken = match &mut self.steady {
+            Some(steady) if !matches!(self.state, State::Idle) => {
+                steady.take(arrival.wall, arrival.at)
+            }
+            _ => {
+                self.anchor(*arrival);
+                return None;
+            }
+        };
+        let by = match taken {
+            Ok(wall) => {
+                arrival.wall = wall;
+                self.arrived = wall;
+                return None;
+            }
+            Err(by) => by,
+        };
+        let slept = self.out.clock.asleep() - self.asleep;
+        let error = if slept > limits::NAP {
+            PullError::Slept { slept: slept.to_duration() }
+        } else {
+            PullError::ClockSet { by }
+        };
+        Some(Interrupt { reason: error.reason(), error, track: self.leading })
+    }
+
+    /// The recorder's clock as it stands: what comes next begins a run, or waits for one.
+    fn anchor(&mut self, arrival: Arrival) {
+        self.steady = Some(Steady::new(arrival.wall, arrival.at));
+        self.arrived = arrival.wall;
+        self.asleep = self.out.clock.asleep();
     }
 
     /// Ends the run; the session goes on.

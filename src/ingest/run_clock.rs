@@ -185,6 +185,12 @@ impl RunClock {
         plausible
     }
 
+    /// How far the track is led from its own envelope.
+    #[must_use]
+    pub const fn bias(&self) -> WallSpan {
+        WallSpan::from_micros(self.bias)
+    }
+
     /// How far the map is from where it is led; for tests and diagnosis.
     #[must_use]
     pub fn error(&self, ticks: i64) -> WallSpan {

@@ -120,7 +120,8 @@ impl Archive {
         if to <= from {
             return Ok(None);
         }
-        let mut pieces = visible(&self.runs(stream, from..to).await?);
+        let now = self.inner.clock.now();
+        let mut pieces = visible(&self.runs(stream, from..to).await?, now);
         pieces.retain(|p| p.start < to && p.end.is_none_or(|end| end > from));
 
         // npt 0: the first key frame, in the first footage whose file is still there.
@@ -128,6 +129,7 @@ impl Archive {
             return Ok(None);
         };
         pieces.drain(..skipped);
+        end_with_live(&mut pieces);
         if let Some(first) = pieces.first_mut() {
             first.start = start;
         }
@@ -182,12 +184,13 @@ impl Archive {
         let Frozen { stream, start, end, duration, open_ended, until } = frozen;
         let to = if open_ended { until.unwrap_or(FOREVER) } else { end };
         let rows = self.runs(stream, start..to.max(end)).await?;
-        let mut pieces = visible(&rows);
+        let mut pieces = visible(&rows, self.inner.clock.now());
         pieces.retain(|p| p.start < to && p.end.is_none_or(|end| end > start));
         let Some((skipped, _, tracks)) = self.first_key(stream, &pieces, start).await? else {
             return Ok(None);
         };
         pieces.drain(..skipped);
+        end_with_live(&mut pieces);
         for piece in &mut pieces {
             piece.start = piece.start.max(start);
             if piece.end.is_none_or(|end| end > to) && to != FOREVER {
@@ -333,6 +336,14 @@ impl Archive {
 
     pub(super) fn kept(&self) -> MutexGuard<'_, Kept> {
         self.inner.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is being recorded goes on for as long as somebody watches: footage that a clock made which
+/// went ahead is not played behind it.
+fn end_with_live(pieces: &mut Vec<Piece>) {
+    if let Some(live) = pieces.iter().position(|piece| piece.end.is_none()) {
+        pieces.truncate(live + 1);
     }
 }
 

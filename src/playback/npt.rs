@@ -13,6 +13,7 @@
 use std::cmp::Ordering;
 
 use super::{
+    archive::FOREVER,
     seek::Direction,
     timeline::{Piece, visible},
 };
@@ -158,7 +159,8 @@ impl NptMap {
                 last.end = row.end.map(|end| end.max(reached));
             }
         }
-        for piece in visible(rows) {
+        // Older epochs never follow, so that what is now does not matter.
+        for piece in visible(rows, FOREVER) {
             let last = self.last();
             let follows = match (piece.epoch.cmp(&last.epoch), last.end) {
                 (Ordering::Less, _) | (Ordering::Equal, None) => false,

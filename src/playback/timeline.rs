@@ -5,6 +5,8 @@
 //! * Within one epoch runs never overlap (FORMAT "Time in the index"). Where rows say otherwise,
 //!   the later run wins, so that no instant is ever shown twice.
 //! * A run or gap still open lasts for ever here ([`FOREVER`]); only the newest run may be open.
+//!   It hides older epochs up to now: when the clock was set back, what bears a later time than now
+//!   is there all the same, and is shown.
 
 use crate::{
     model::{Gap, RunRow, WallRange},
@@ -28,7 +30,8 @@ pub struct Timeline {
 pub struct RunSpan {
     /// Where it begins, or the asked range does.
     pub start: WallTime,
-    /// Where it ends, or the asked range does; `None` while it is being recorded.
+    /// Where it ends, or the asked range does; `None` while it is being recorded: then it ends now,
+    /// and when the clock was set back older footage may follow.
     pub end: Option<WallTime>,
 }
 
@@ -56,8 +59,15 @@ impl Timeline {
         };
 
         let mut shown: Vec<(WallTime, WallTime)> = Vec::new();
-        for piece in visible(runs) {
-            let (start, end) = clipped(piece.start, piece.end.unwrap_or(FOREVER));
+        let pieces = visible(runs, now);
+        let last = pieces.last().map(|piece| piece.start);
+        let mut recording = None;
+        for piece in pieces {
+            let (start, mut end) = clipped(piece.start, piece.end.unwrap_or(FOREVER));
+            if end == FOREVER && last != Some(piece.start) {
+                end = now.max(start);
+                recording = Some(end);
+            }
             match shown.last_mut() {
                 _ if end <= start => {}
                 Some(last) if last.1 == start => last.1 = end,
@@ -76,6 +86,7 @@ impl Timeline {
             }
         }
         spans.sort_by_key(|g| g.start);
+        let lasting = |end: WallTime| lasting(end).filter(|end| recording != Some(*end));
         let runs =
             shown.into_iter().map(|(start, end)| RunSpan { start, end: lasting(end) }).collect();
         Self { runs, gaps: spans }
@@ -88,14 +99,15 @@ pub(super) struct Piece {
     /// Of the run. With a time it names at most one segment.
     pub(super) epoch: u32,
     pub(super) start: WallTime,
-    /// `None` while it is being recorded; only ever the last piece's.
+    /// `None` while it is being recorded, which one piece is at most. What follows that was
+    /// recorded by a clock that went ahead.
     pub(super) end: Option<WallTime>,
     /// There is more of the run behind `end`, which must not be shown.
     pub(super) cut: bool,
 }
 
-/// What is shown of `runs`, by start, without overlap. A piece never spans two runs.
-pub(super) fn visible(runs: &[RunRow]) -> Vec<Piece> {
+/// What is shown of `runs` at `now`, by start, without overlap. A piece never spans two runs.
+pub(super) fn visible(runs: &[RunRow], now: WallTime) -> Vec<Piece> {
     let mut rows: Vec<&RunRow> = runs.iter().collect();
     // Newest epoch first, in each the oldest run first.
     rows.sort_by_key(|r| (std::cmp::Reverse(r.epoch), r.start));
@@ -128,7 +140,9 @@ pub(super) fn visible(runs: &[RunRow]) -> Vec<Piece> {
                 pieces.push(Piece { epoch: first.epoch, start, end, cut });
             }
         }
-        hidden.extend(spans);
+        let reached =
+            |end: WallTime, start: WallTime| if end == FOREVER { now.max(start) } else { end };
+        hidden.extend(spans.into_iter().map(|(start, end)| (start, reached(end, start))));
         hidden.sort_unstable();
         hidden = union(&hidden);
     }
@@ -232,7 +246,7 @@ mod tests {
     #[test]
     fn where_epochs_overlap_the_newest_is_shown() {
         let runs = [run(0, 0, Some(100)), run(1, 40, Some(60))];
-        let pieces = visible(&runs);
+        let pieces = visible(&runs, at(500));
         let shown: Vec<_> = pieces.iter().map(|p| (p.epoch, p.start, p.end)).collect();
         let want =
             [(0, at(0), Some(at(40))), (1, at(40), Some(at(60))), (0, at(60), Some(at(100)))];
@@ -255,8 +269,22 @@ mod tests {
     }
 
     #[test]
+    fn footage_with_times_to_come_is_shown_while_a_clock_that_was_set_back_records() {
+        let shown = |runs: &[RunRow]| Timeline::new(runs, &[], &(at(0)..at(1_000)), at(60)).runs;
+        // Set back from 100 to 40, twenty seconds ago.
+        let over = [run(0, 0, Some(100)), run(1, 40, None)];
+        assert_eq!(shown(&over), [span(0, Some(100))], "there is footage all the way");
+        let before = [run(0, 300, Some(400)), run(1, 40, None)];
+        assert_eq!(shown(&before), [span(40, None), span(300, Some(400))]);
+        let pieces: Vec<_> = visible(&over, at(60)).iter().map(|p| (p.start, p.end)).collect();
+        let want = [(at(0), Some(at(40))), (at(40), None), (at(60), Some(at(100)))];
+        assert_eq!(pieces, want);
+    }
+
+    #[test]
     fn a_row_left_open_before_the_clock_was_set_back_shows_nothing_after_it() {
-        let pieces = visible(&[run(0, 10, None), run(1, 5, Some(8)), run(1, 20, Some(30))]);
+        let rows = [run(0, 10, None), run(1, 5, Some(8)), run(1, 20, Some(30))];
+        let pieces = visible(&rows, at(500));
         assert!(pieces.iter().all(|p| p.end.is_some()), "{pieces:?}");
     }
 
@@ -270,7 +298,7 @@ mod tests {
     proptest! {
         #[test]
         fn each_second_of_footage_is_shown_once_and_from_the_newest_epoch(rows in rows()) {
-            let pieces = visible(&rows);
+            let pieces = visible(&rows, at(1_000));
             for second in 0..300 {
                 let t = WallTime::from_micros(second * 1_000_000 + 500_000);
                 let newest = rows

@@ -62,7 +62,8 @@ reasons! {
     ProtocolError = 7 "protocol_error",
     /// Nothing among its tracks that can be recorded.
     NoUsableTrack = 8 "no_usable_track",
-    /// The camera's media clock jumped, or ran off the recorder's by more than 2 s.
+    /// The camera's media clock jumped, or it and the recorder's came apart by more than 2 s:
+    /// whichever of them was set.
     ClockJump = 9 "clock_jump",
     /// Lost packets left more than a second without video.
     PacketLoss = 10 "packet_loss",
@@ -72,7 +73,7 @@ reasons! {
     Disabled = 12 "disabled",
     /// Outside the recording schedule.
     NotScheduled = 13 "not_scheduled",
-    /// The recorder was stopped in order.
+    /// The recorder was stopped in order, or its machine slept.
     VedetteDown = 14 "vedette_down",
     /// The recorder died: kill, panic, power cut.
     Crash = 15 "crash",

@@ -106,6 +106,12 @@ impl WallSpan {
         Self(s.saturating_mul(1_000_000))
     }
 
+    /// From milliseconds.
+    #[must_use]
+    pub const fn from_millis(ms: i64) -> Self {
+        Self(ms.saturating_mul(1_000))
+    }
+
     /// Microseconds.
     #[must_use]
     pub const fn as_micros(self) -> i64 {

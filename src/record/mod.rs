@@ -22,6 +22,7 @@
 //!   each says what happens when it is full.
 
 mod counters;
+mod epoch;
 mod file;
 mod recorder;
 mod recovery;

@@ -40,6 +40,7 @@ use tokio::{
 use super::{
     RecorderStatus, Settings, Target,
     counters::RecorderCounters,
+    epoch::Epochs,
     file::{Owner, RecordedRun, SegmentFile, WriteError},
     recovery,
     rows::{Row, RowWriter, Rows, chain, rows},
@@ -90,6 +91,7 @@ struct Task {
     completer: Completions,
     /// Oldest first. The last may be the one being written; those before wait for the disk.
     files: VecDeque<SegmentFile>,
+    epochs: Epochs,
     /// The run being recorded.
     run: Option<RecordedRun>,
     /// The hub's run that was last given to a recorded one.
@@ -141,6 +143,7 @@ impl Recorder {
             completions,
             completer,
             files: VecDeque::new(),
+            epochs: Epochs::default(),
             run: None,
             last_live: None,
             tail: None,
@@ -188,12 +191,16 @@ impl Task {
             Ok(written) => self.written_before = written,
             Err(error) => tracing::error!(%stream, error = chain(&error), "runs left open"),
         }
+        let known = self.store.runs(stream).await;
+        match &known {
+            Ok(rows) => self.epochs.learn(rows),
+            Err(error) => tracing::error!(%stream, error = chain(error), "read its epochs"),
+        }
         // A run that was recorded before goes on under another name: it has a hole.
-        if let Some(run) = under_way {
-            let known = self.store.runs(stream).await;
-            if known.is_err() || known.is_ok_and(|rows| rows.iter().any(|r| r.id == run.id)) {
-                self.last_live = Some(run.id);
-            }
+        if let Some(run) = under_way
+            && (known.is_err() || known.is_ok_and(|rows| rows.iter().any(|r| r.id == run.id)))
+        {
+            self.last_live = Some(run.id);
         }
         // From here on footage is expected. Where a gap lasts already this changes nothing.
         let gap = Gap { stream, start: self.clock.now(), end: None, reason: GapReason::Starting };
@@ -276,7 +283,8 @@ impl Task {
 
     /// Does what the segmenter decided.
     fn carry_out(&mut self) {
-        while let Some(output) = self.segmenter.poll_output() {
+        while let Some(mut output) = self.segmenter.poll_output() {
+            self.epochs.place(&mut output);
             match output {
                 Output::Open(opening) => self.open(&opening),
                 Output::Append(plan) => self.append(&plan),
@@ -339,6 +347,7 @@ impl Task {
             }
         };
         let run = self.recorded_run(opening);
+        self.channel.raise_epoch(run.epoch);
         let id = SegmentId::generate(&self.clock);
         let completer = self.completer.clone();
         match SegmentFile::open(&self.owner, id, run, opening, &volume, completer) {
@@ -363,7 +372,7 @@ impl Task {
                     live.id
                 },
                 live: live.id,
-                epoch: live.epoch,
+                epoch: self.epochs.current(),
                 previous_end: first.unwrap_or(live.previous_end),
                 next_sequence: 0,
             },

@@ -1,11 +1,21 @@
 //! How the tracks of a run lie beside one another: sender reports, RTP-Info, arrival.
+//!
+//! The camera's word is only ever used to lay one track beside another, and only as far as it goes
+//! with arrival ([`RunClock::align`]): a clock that is wrong, missing, or set while it runs moves no
+//! footage.
 
 use tracing::debug;
 
-use super::{Flow, Running, State, TrackRun};
+use super::{
+    Flow, Running, State, TrackRun, limits,
+    reports::{Report, TOGETHER},
+};
 use crate::{
     ingest::run_clock::RunClock,
-    proto::time::{MediaTime, WallSpan, WallTime},
+    proto::{
+        access_unit::TrackIndex,
+        time::{MediaTime, WallSpan, WallTime},
+    },
 };
 
 impl Flow {
@@ -20,10 +30,9 @@ impl Flow {
         let Some(state) = self.tracks.get(at) else { return };
         let leading = running.tracks.get(self.leading).and_then(Option::as_ref);
         let beside = leading.and_then(|leading| self.beside(&leading.clock, at, ticks));
-        let clock = match beside {
-            Some(wall) => RunClock::aligned(state.timescale, ticks, arrived, wall),
-            None => RunClock::new(state.timescale, ticks, arrived),
-        };
+        // Later in a session nobody says it any more, but it was so in the run before.
+        let wall = beside.unwrap_or(arrived + state.bias);
+        let clock = RunClock::aligned(state.timescale, ticks, arrived, wall);
         // Media time 0 of every track is the same moment.
         let zero = clock.ticks(running.started);
         if let Some(place) = running.tracks.get_mut(at) {
@@ -35,24 +44,27 @@ impl Flow {
     /// one another.
     fn beside(&self, leading_clock: &RunClock, at: usize, ticks: i64) -> Option<WallTime> {
         let (leading, track) = (self.tracks.get(self.leading)?, self.tracks.get(at)?);
-        let since =
-            |from: i64| MediaTime::from_ticks(ticks.saturating_sub(from)).to_span(track.timescale);
-        let leading_ticks = |span: WallSpan, from: i64| {
-            from.saturating_add(MediaTime::from_span(span, leading.timescale).ticks())
-        };
-        if let (Some((ntp, report)), Some((leading_ntp, leading_report))) =
-            (track.report, leading.report)
-        {
-            let apart = WallTime::from_ntp(ntp) - WallTime::from_ntp(leading_ntp);
-            return Some(leading_clock.wall(leading_ticks(apart + since(report), leading_report)));
+        if let Some((own, of_leading)) = track.reports.newest().zip(leading.reports.newest()) {
+            let since = track.reports.length(ticks.saturating_sub(own.ticks));
+            let apart = own.wall + since - of_leading.wall;
+            if apart > TOGETHER || apart < WallSpan::ZERO - TOGETHER {
+                return None;
+            }
+            let ticks = of_leading.ticks.saturating_add(leading.reports.ticks(apart));
+            return Some(leading_clock.wall(ticks));
         }
         if self.has_rtp_info() {
             let (first, elapsed) = track.first?;
             let (leading_first, leading_elapsed) = leading.first?;
-            let elapsed = MediaTime::from_ticks(elapsed).to_span(track.timescale);
+            let span = |ticks: i64| MediaTime::from_ticks(ticks).to_span(track.timescale);
+            let since = span(ticks.saturating_sub(first));
+            if since > limits::RTP_INFO {
+                return None;
+            }
             let leading_elapsed = MediaTime::from_ticks(leading_elapsed).to_span(leading.timescale);
-            let apart = elapsed + since(first) - leading_elapsed;
-            return Some(leading_clock.wall(leading_ticks(apart, leading_first)));
+            let apart = span(elapsed) + since - leading_elapsed;
+            let ticks = MediaTime::from_span(apart, leading.timescale).ticks();
+            return Some(leading_clock.wall(leading_first.saturating_add(ticks)));
         }
         None
     }
@@ -63,13 +75,25 @@ impl Flow {
     }
 
     /// A sender report came: the tracks that follow are led to where they belong.
-    pub(super) fn align(&mut self, reported: usize) {
+    pub(super) fn reported(&mut self, track: TrackIndex, ntp: u64, ticks: i64) {
+        let report = Report { wall: WallTime::from_ntp(ntp), ticks };
+        let reported = track.as_usize();
+        let Some(state) = self.tracks.get_mut(reported) else { return };
+        if !state.reports.take(report) {
+            debug!(track = reported, "the camera's clock was set");
+            let others = self.tracks.iter_mut().enumerate().filter(|(at, _)| *at != reported);
+            others.for_each(|(_, other)| other.reports.forget());
+        }
+        self.align(reported);
+    }
+
+    fn align(&mut self, reported: usize) {
         let Some(mut running) = self.take_running() else { return };
         for other in (0..self.tracks.len()).filter(|at| *at != self.leading) {
             if reported != other && reported != self.leading {
                 continue;
             }
-            let ticks = self.tracks.get(other).and_then(|t| t.report).map(|(_, ticks)| ticks);
+            let ticks = self.tracks.get(other).and_then(|t| t.reports.newest()).map(|r| r.ticks);
             let leading = running.tracks.get(self.leading).and_then(Option::as_ref);
             let wall = match (ticks, leading) {
                 (Some(ticks), Some(leading)) => self.beside(&leading.clock, other, ticks),

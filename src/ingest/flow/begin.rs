@@ -29,17 +29,20 @@ impl Flow {
             return Ok(());
         };
         let Some(first) = units.first() else { return Ok(()) };
-        let (zero, at) = (first.ticks, first.arrival.at);
+        let zero = first.ticks;
+        let at = units.last().map_or(first.arrival.at, |unit| unit.arrival.at);
         self.apply_coming();
         let Some(leading) = self.tracks.get(self.leading) else { return Ok(()) };
         let started =
             least_wall(&units, self.leading, leading.timescale).unwrap_or(first.arrival.wall);
-        let place = self.out.memory.place(started, self.out.clock.now());
+        let place = self.out.memory.place(started, self.out.clock.now(), at);
         let Place::Here { epoch, later, previous_end } = place else {
             debug!("passed over pictures that are recorded already");
             return Ok(());
         };
         let started = started + later;
+        // Where the recorder had to begin one that nobody here knew of.
+        let epoch = epoch.max(self.out.channel.least_epoch());
         let tracks = self.current_tracks()?;
         let run = Run {
             id: RunId::generate(&self.out.clock),
@@ -53,9 +56,9 @@ impl Flow {
         let id = run.id;
         self.out.status.tracks(&run.tracks);
         let publisher = self.out.channel.publish(run).map_err(|_| PullError::AlreadyPublishing)?;
-        self.out.memory.run_begins(epoch, started);
+        self.out.memory.run_begins(epoch, started, self.steady.map(|s| s.moment()));
         self.out.status.run_began();
-        info!(run = %id, epoch, "run begins");
+        info!(run = %id, epoch, %started, after = %previous_end, "run begins");
         let mut running =
             Running { publisher, started, tracks: self.tracks.iter().map(|_| None).collect() };
         if let (Some(place), Some(state)) =
@@ -113,7 +116,7 @@ impl Flow {
     }
 
     fn clock_source(&self) -> ClockSource {
-        if self.tracks.len() > 1 && self.tracks.iter().all(|t| t.report.is_some()) {
+        if self.tracks.len() > 1 && self.tracks.iter().all(|t| t.reports.newest().is_some()) {
             ClockSource::SenderReport
         } else if self.has_rtp_info() {
             ClockSource::RtpInfo

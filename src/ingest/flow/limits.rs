@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::proto::time::WallSpan;
+
 /// How long the first units of a run are held back.
 pub(super) const SETTLE: Duration = Duration::from_millis(300);
 /// And how many bytes of them at most: they reach the hub in one go, whose ring has to hold
@@ -21,7 +23,10 @@ pub(super) const NEXT_KEY_FRAME: Duration = Duration::from_secs(3);
 pub(super) const HOLE_US: i64 = 1_000_000;
 /// A media clock that steps back further than any reordering has jumped.
 pub(super) const BACKWARD_US: i64 = 2_000_000;
-/// How far the recorder's wall clock may leave its monotonic clock between two units.
-pub(super) const CLOCK_STEP_US: i64 = 2_000_000;
+/// A machine that was asleep for longer was down.
+pub(super) const NAP: WallSpan = WallSpan::from_secs(1);
+/// How long after a session's beginning RTP-Info still says how its tracks lie: two clocks that
+/// are 1 % apart have come apart by a tenth of a second by then.
+pub(super) const RTP_INFO: WallSpan = WallSpan::from_secs(10);
 /// A track beside the leading one that breaks runs this often is left out of the session.
 pub(super) const FAULTS: u32 = 3;

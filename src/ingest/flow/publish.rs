@@ -107,7 +107,7 @@ impl Flow {
             body,
         };
         track.number += 1;
-        self.out.status.unit(unit.len(), self.last_arrival.map_or(wall, |(wall, _)| wall));
+        self.out.status.unit(unit.len(), self.arrived);
         if leading {
             let length = state.pace.median().unwrap_or(Duration::ZERO);
             self.out.memory.reaches(wall + WallSpan::from(length));
