@@ -211,3 +211,138 @@ fn added(a: &Coverage, b: &Coverage) -> Coverage {
     }
     sum
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use std::path::Path;
+
+    use super::*;
+    use crate::{
+        id::{CameraId, Role, RunId},
+        model::{Camera, CameraStream, Gap, RecordMode, RunRow, Transport},
+        proto::reason::GapReason,
+        seal::Sealer,
+    };
+
+    const NOON: WallTime = WallTime::from_micros(1_795_348_800_000_000);
+
+    async fn with_stream(folder: &Path, clock: &Clock) -> (Store, StreamId) {
+        let sealer = Sealer::open_or_create(&folder.join("key")).unwrap();
+        let store = Store::open(&folder.join("vedette.db"), clock.clone(), sealer).await.unwrap();
+        let stream = StreamId::generate(clock);
+        let camera = Camera {
+            id: CameraId::generate(clock),
+            slug: "door".parse().unwrap(),
+            name: "Door".to_owned(),
+            enabled: true,
+            username: None,
+            password: None,
+            record: RecordMode::Always,
+            retention: crate::model::RetentionLimits::default(),
+            volume: None,
+            streams: vec![CameraStream {
+                id: stream,
+                role: Role::Main,
+                url: "rtsp://door/".to_owned(),
+                transport: Transport::Auto,
+                audio: true,
+                record: None,
+                retention: None,
+                volume: None,
+                created: NOON,
+            }],
+            created: NOON,
+            updated: NOON,
+            sealed_broken: false,
+        };
+        store.insert_camera(camera).await.unwrap();
+        (store, stream)
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
+        /// Looked at now and then, while footage comes and goes, the sums are what the index says.
+        #[test]
+        fn sums_that_are_carried_on_are_what_the_index_says(
+            steps in prop::collection::vec((any::<bool>(), 1_i64..2_000, 0_i64..4), 1..12),
+        ) {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async move {
+                let folder = tempfile::tempdir().unwrap();
+                let clock = Clock::manual(NOON);
+                let (store, stream) = with_stream(folder.path(), &clock).await;
+                let cache = CoverageCache::new(store.clone(), clock.clone());
+                let mut now = Instant::now();
+                let mut run: Option<RunId> = None;
+                for (recording, span, looks) in steps {
+                    let at = clock.now();
+                    if recording && run.is_none() {
+                        let id = RunId(at.as_micros());
+                        store.close_gap(stream, at).await.unwrap();
+                        let row = RunRow { id, stream, epoch: 0, start: at, end: None };
+                        store.open_run(row).await.unwrap();
+                        run = Some(id);
+                    } else if !recording {
+                        if let Some(run) = run.take() {
+                            store.close_run(run, at).await.unwrap();
+                        }
+                        let reason = GapReason::Stalled;
+                        store.open_gap(Gap { stream, start: at, end: None, reason }).await.unwrap();
+                    }
+                    for _ in 0..=looks {
+                        clock.advance(WallSpan::from_secs(span));
+                        now += Duration::from_secs(span.unsigned_abs());
+                        let wall = clock.now();
+                        let known = cache.at(stream, NOON, now).await.unwrap();
+                        if span >= 10 {
+                            let ever = store.coverage(stream, NOON..wall).await.unwrap();
+                            assert_eq!(*known.ever, ever, "since it was created, at {wall}");
+                            // The day begins no later, and all there is lies within it.
+                            let day = store.coverage(stream, wall - DAY..wall).await.unwrap();
+                            assert_eq!(*known.day, day, "the last 24 hours, at {wall}");
+                        }
+                    }
+                }
+                store.close().await;
+            });
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_deleted_later_shows_once_the_sums_are_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(NOON);
+        let (store, stream) = with_stream(folder.path(), &clock).await;
+        let cache = CoverageCache::new(store.clone(), clock.clone());
+        let end = NOON + WallSpan::from_secs(1_000);
+        let run = RunRow { id: RunId(1), stream, epoch: 0, start: NOON, end: Some(end) };
+        store.open_run(run).await.unwrap();
+        clock.set(end);
+        let start = Instant::now();
+        let looked = cache.at(stream, NOON, start).await.unwrap();
+        assert_eq!(looked.day.recorded, WallSpan::from_secs(1_000));
+        // Corrected behind its back.
+        let gap = Gap { stream, start: end, end: None, reason: GapReason::Crash };
+        store.open_gap(gap).await.unwrap();
+        clock.advance(WallSpan::from_secs(86_400));
+        let later = start + 2 * DAY_EVERY;
+        let looked = cache.at(stream, NOON, later).await.unwrap();
+        assert_eq!(looked.day.gaps[&GapReason::Crash], WallSpan::from_secs(86_400));
+        assert_eq!(looked.day.ratio(), Some(0.0), "the day before is no longer in it");
+        assert_eq!(looked.ever.recorded, WallSpan::from_secs(1_000));
+        store.close().await;
+    }
+
+    #[test]
+    fn deleted_footage_had_been_recorded() {
+        let span = WallSpan::from_secs(50);
+        let gaps = [(GapReason::Deleted, span), (GapReason::Disabled, span)].into();
+        assert_eq!(Coverage { recorded: span, gaps }.ratio(), Some(1.0));
+        let gaps = [(GapReason::Disabled, span)].into();
+        assert_eq!(Coverage { recorded: WallSpan::ZERO, gaps }.ratio(), None);
+        let gaps = [(GapReason::Deleted, span), (GapReason::Crash, span)].into();
+        assert_eq!(Coverage { recorded: span, gaps }.ratio(), Some(2.0 / 3.0));
+    }
+}

@@ -192,6 +192,9 @@ fn a_browser_shows_the_cameras() {
         "/front-door/recording",
         "vlc.m3u",
         "recording as configured",
+        "Storage",
+        "does not fill up",
+        "Lock footage",
     ] {
         assert!(page.contains(words), "no {words:?} on the page:\n{page}");
     }
