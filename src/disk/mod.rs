@@ -42,7 +42,7 @@ pub use open::{Fragment, FragmentTrack, OpenSegment, OpenSegments, Progress};
 pub use queue::{Completion, Completions, Draft, Refused, SegmentWriter};
 pub use reader::{MAX_READ, ReadError, SegmentReader};
 pub use room::Room;
-pub use unlink::NotUnlinked;
+pub use unlink::{NotUnlinked, Unlinked};
 pub use volume::{NoRoom, Settings, Volume, VolumeError, VolumeHealth, VolumeSettings, Volumes};
 pub use writer::is_full;
 

@@ -21,6 +21,15 @@ pub struct NotUnlinked {
     pub error: ReadError,
 }
 
+/// What came of unlinking some files.
+#[derive(Debug, Default)]
+pub struct Unlinked {
+    /// Those that are still there.
+    pub failed: Vec<NotUnlinked>,
+    /// By how much the free space grew meanwhile. Some file systems free blocks later.
+    pub shown: Option<u64>,
+}
+
 impl Volumes {
     /// Unlinks files of a volume and makes that durable; says which could not be. A file that is
     /// gone already is no error. To be called when the deletion of their rows is durable.
@@ -28,11 +37,7 @@ impl Volumes {
     /// # Errors
     ///
     /// When none of it is durable: the volume is not there, or a folder could not be synced.
-    pub async fn unlink(
-        &self,
-        volume: &str,
-        paths: &[String],
-    ) -> Result<Vec<NotUnlinked>, ReadError> {
+    pub async fn unlink(&self, volume: &str, paths: &[String]) -> Result<Unlinked, ReadError> {
         let root = self.absolute(volume, "x")?;
         let root = root.parent().unwrap_or(&root).to_owned();
         let (mut files, mut failed) = (Vec::new(), Vec::new());
@@ -45,24 +50,25 @@ impl Volumes {
         let fs = self.fs();
         let place = root.clone();
         let done = blocking(move || {
+            let before = fs.space(&root);
             let refused = remove(&fs, &root, files)?;
-            Ok((refused, fs.space(&root).ok()))
+            Ok((refused, before.and_then(|before| Ok((before, fs.space(&root)?))).ok()))
         });
         let (refused, space) =
             done.await.map_err(|source| ReadError::Io { path: place, source })?;
-        let counters = self.counters().into_iter().find(|(name, _)| name == volume);
-        if let Some(((_, counters), space)) = counters.zip(space) {
-            // Who chooses a volume, and who plans the next deletion, goes by this.
-            counters.free_bytes.store(space.free, Relaxed);
-            counters.total_bytes.store(space.total, Relaxed);
-        }
         failed.extend(
             refused.into_iter().map(|(at, path, source)| NotUnlinked {
                 at,
                 error: ReadError::Io { path, source },
             }),
         );
-        Ok(failed)
+        let Some((before, after)) = space else { return Ok(Unlinked { failed, shown: None }) };
+        if let Some((_, counters)) = self.counters().into_iter().find(|(name, _)| name == volume) {
+            // Who chooses a volume, and who plans the next deletion, goes by this.
+            counters.free_bytes.store(after.free, Relaxed);
+            counters.total_bytes.store(after.total, Relaxed);
+        }
+        Ok(Unlinked { failed, shown: Some(after.free.saturating_sub(before.free)) })
     }
 }
 
@@ -136,7 +142,7 @@ mod tests {
     async fn unlink(root: &Path, volumes: &Volumes, paths: &[&str]) -> Vec<NotUnlinked> {
         let name = root.join("volume").to_string_lossy().into_owned();
         let paths: Vec<_> = paths.iter().map(|p| (*p).to_owned()).collect();
-        volumes.unlink(&name, &paths).await.unwrap()
+        volumes.unlink(&name, &paths).await.unwrap().failed
     }
 
     #[tokio::test]

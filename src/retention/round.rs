@@ -354,10 +354,12 @@ impl Retention {
         }
         work.usable = usable;
         let may = |volume: &str| standing.get(volume).filter(|s| s.0).map(|(_, full)| *full);
-        let freed = |volume: &str, bytes: u64, (free, written): (u64, u64)| {
+        let none = BTreeSet::new();
+        let late = |volume: &str, bytes: u64| {
+            let Standing { free, written, .. } = self.standing(volume, &none);
             self.observed().entry(volume.to_owned()).or_default().unlinked(bytes, free, written);
         };
-        let unlinked = work.unlinker.pass(may, freed).await?;
+        let unlinked = work.unlinker.pass(may, late).await?;
         round.unlinked += unlinked.files;
         self.counters.unlinked.fetch_add(unlinked.files, Relaxed);
         self.counters.unlink_failures.fetch_add(unlinked.failed, Relaxed);

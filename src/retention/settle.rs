@@ -1,8 +1,8 @@
 //! What is seen of a volume from round to round: its pace, and room that is still to show.
 //!
 //! Some file systems free the blocks of an unlinked file seconds later (Btrfs, ZFS, XFS). Who then
-//! looks at the free space deletes the same room twice. So what was unlinked lately and has not
-//! shown yet counts as free, for a while.
+//! looks at the free space deletes the same room twice. So what was unlinked and did not show at
+//! once counts as free, for a while.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -19,9 +19,9 @@ const SETTLES_FULL: Duration = Duration::from_secs(10);
 struct Unlinked {
     at: Instant,
     bytes: u64,
-    /// As it was before.
+    /// As it was then.
     free: u64,
-    /// Bytes written so far.
+    /// Bytes written till then.
     written: u64,
 }
 
@@ -42,7 +42,7 @@ impl Observed {
         }
     }
 
-    /// `free`, `written`: as they were before.
+    /// Bytes were unlinked and do not show yet; `free`, `written`: as they are now.
     pub(super) fn unlinked(&mut self, bytes: u64, free: u64, written: u64) {
         if bytes > 0 {
             self.unlinked.push_back(Unlinked { at: Instant::now(), bytes, free, written });

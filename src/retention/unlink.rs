@@ -6,7 +6,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     time::Duration,
 };
 
@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use crate::{
-    disk::{NotUnlinked, ReadError, Volumes},
+    disk::{self, ReadError, Volumes},
     model::PendingUnlink,
     store::{Result, Store},
 };
@@ -36,9 +36,7 @@ const RETRY: Duration = Duration::from_secs(600);
 struct Tried {
     volume: String,
     files: Vec<PendingUnlink>,
-    failed: Result<Vec<NotUnlinked>, ReadError>,
-    /// Free bytes and bytes written, as they were before.
-    before: (u64, u64),
+    done: Result<disk::Unlinked, ReadError>,
 }
 
 /// The worker.
@@ -99,19 +97,19 @@ impl Unlinker {
     }
 
     /// Unlinks what there is. `may`: whether files of a volume can be deleted now, and whether in
-    /// a hurry. `freed` is told the bytes that are gone from a
-    /// volume, and (free, written) from before.
+    /// a hurry. `late` is told the bytes that do not show
+    /// in a volume's free space yet.
     pub(super) async fn pass(
         &mut self,
         may: impl Fn(&str) -> Option<bool>,
-        mut freed: impl FnMut(&str, u64, (u64, u64)),
+        mut late: impl FnMut(&str, u64),
     ) -> Result<Unlinked> {
         if self.again_at.is_some_and(|at| at <= Instant::now()) {
             self.tried = None;
             self.again_at = None;
         }
         let mut sum = Unlinked::default();
-        self.collect(None, &mut sum, &mut freed).await?;
+        self.collect(None, &mut sum, &mut late).await?;
         loop {
             let page = self.store.pending_unlinks(self.tried, PAGE).await?;
             let Some(last) = page.last().map(|p| p.id) else { break };
@@ -134,7 +132,7 @@ impl Unlinker {
                     let some = if hurry { files.len() } else { files.len().min(AT_ONCE) };
                     self.start(volume, files.drain(..some).collect());
                 }
-                self.collect(Some(Instant::now() + PATIENCE), &mut sum, &mut freed).await?;
+                self.collect(Some(Instant::now() + PATIENCE), &mut sum, &mut late).await?;
                 rest.retain(|(_, files)| !files.is_empty());
                 if calm && !rest.is_empty() {
                     tokio::time::sleep(PAUSE).await;
@@ -149,15 +147,11 @@ impl Unlinker {
             self.waiting.insert(file.id, (file.volume.clone(), file.bytes));
         }
         self.busy.insert(volume.to_owned(), Instant::now());
-        let counters = self.volumes.counters().into_iter().find(|(name, _)| name == volume);
-        let before = counters.map_or((0, 0), |(_, counters)| {
-            (counters.free_bytes.load(Relaxed), counters.bytes_written.load(Relaxed))
-        });
         let (volumes, volume) = (Arc::clone(&self.volumes), volume.to_owned());
         self.working.spawn(async move {
             let paths: Vec<_> = files.iter().map(|f| f.path.clone()).collect();
-            let failed = volumes.unlink(&volume, &paths).await;
-            Tried { volume, files, failed, before }
+            let done = volumes.unlink(&volume, &paths).await;
+            Tried { volume, files, done }
         });
     }
 
@@ -166,7 +160,7 @@ impl Unlinker {
         &mut self,
         until: Option<Instant>,
         sum: &mut Unlinked,
-        freed: &mut impl FnMut(&str, u64, (u64, u64)),
+        late: &mut impl FnMut(&str, u64),
     ) -> Result<()> {
         loop {
             let done = match until {
@@ -182,7 +176,7 @@ impl Unlinker {
             };
             match done {
                 None => return Ok(()),
-                Some(Ok(tried)) => self.take(tried, sum, freed).await?,
+                Some(Ok(tried)) => self.take(tried, sum, late).await?,
                 Some(Err(error)) => {
                     tracing::error!(%error, "unlinking files panicked");
                     self.busy.clear();
@@ -196,12 +190,12 @@ impl Unlinker {
         &mut self,
         tried: Tried,
         sum: &mut Unlinked,
-        freed: &mut impl FnMut(&str, u64, (u64, u64)),
+        late: &mut impl FnMut(&str, u64),
     ) -> Result<()> {
-        let Tried { volume, files, failed, before } = tried;
+        let Tried { volume, files, done } = tried;
         self.busy.remove(&volume);
-        let failed = match failed {
-            Ok(failed) => failed,
+        let disk::Unlinked { failed, shown } = match done {
+            Ok(done) => done,
             Err(error) => {
                 tracing::warn!(volume, %error, files = files.len(), "files could not be unlinked");
                 sum.failed += files.len() as u64;
@@ -223,7 +217,7 @@ impl Unlinker {
             bytes = bytes.saturating_add(file.bytes);
             self.waiting.remove(&file.id);
         }
-        freed(&volume, bytes, before);
+        late(&volume, bytes.saturating_sub(shown.unwrap_or(bytes)));
         sum.files += ids.len() as u64;
         self.store.unlinked(&ids).await
     }

@@ -253,10 +253,36 @@ async fn a_file_that_is_gone_is_skipped_like_a_gap() {
     assert_eq!(flagged.len(), 1);
     assert_eq!((flagged[0].unit.number, flagged[0].unit.random_access), (80, true));
 
+    assert_eq!(bench.archive.vanished(), 1);
     let landing = reader.seek(Target::Wall(after(6.0)), Direction::Forward).await.unwrap();
     assert_eq!(landing.unwrap().wall, after(8.0));
     let landing = reader.seek(Target::Wall(after(6.0)), Direction::Backward).await.unwrap();
     assert_eq!(landing.unwrap().wall, after(3.0));
+}
+
+#[tokio::test]
+async fn what_is_about_to_be_read_is_leased_and_a_broken_lease_ends_nothing() {
+    let bench = twelve_seconds().await;
+    let leases = bench.volumes.leases().clone();
+    let mut reader = bench.archive.reader(bench.clip(None, None).await);
+    let mut played = up_to(&mut reader, VIDEO, 5).await;
+    let segments = bench.segments().await;
+    let second = &segments[1];
+    assert!(leases.holds(bench.stream, &(second.opened.start..second.end)));
+
+    // A full disk: the lease is broken, rows and files go, of what is being read too.
+    assert_eq!(leases.break_over(bench.stream, &(second.opened.start..second.end)), 1);
+    let ids: Vec<_> = segments[..2].iter().map(|s| s.opened.id).collect();
+    assert_eq!(bench.store.delete_segments(&ids).await.unwrap().deleted, ids);
+    for segment in &segments[..2] {
+        std::fs::remove_file(bench.file(segment)).unwrap();
+    }
+    played.extend(up_to(&mut reader, VIDEO, 95).await);
+    assert!(leases.holds(bench.stream, &(after(10.0)..after(11.0))), "a new one, for what is left");
+    played.extend(rest_of(&mut reader).await);
+    assert_eq!(numbers(&played, VIDEO), (0..40).chain(80..120).collect::<Vec<_>>());
+    drop(reader);
+    assert!(!leases.holds(bench.stream, &(after(0.0)..after(20.0))));
 }
 
 #[tokio::test]
