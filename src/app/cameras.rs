@@ -16,7 +16,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
 };
 
 use futures_util::future::{BoxFuture, OptionFuture, join_all};
@@ -353,7 +353,7 @@ impl CameraControl for CameraSet {
             pull: found.status.snapshot(&self.parts.clock),
             recording: recording.is_some_and(Recording::is_recording),
             trouble: recording.and_then(Recording::trouble),
-            rows_waiting: 0,
+            rows_waiting: recording.map_or(0, |r| r.counters().rows_waiting.load(Relaxed)),
         })
     }
 
@@ -375,10 +375,6 @@ impl CameraControl for CameraSet {
         let dead = streams.iter().filter(|s| s.is_dead()).count();
         if dead > 0 {
             problems.push(format!("{dead} cameras are not pulled any more"));
-        }
-        let broken = self.parts.volumes.health().iter().filter(|v| !v.writable).count();
-        if broken > 0 {
-            problems.push(format!("{broken} volumes cannot be written"));
         }
         problems
     }

@@ -122,6 +122,9 @@ fn record(out: &mut Exposition, stream: &Stream, labels: Labels<'_>) {
         out.gauge("vedette_record_paused", help, &labels, paused);
     }
     let c = recording.counters();
+    let help = "Entries that wait for the index: footage on disk that cannot be found yet.";
+    let waiting = c.rows_waiting.load(Relaxed) as f64;
+    out.gauge("vedette_record_rows_waiting", help, labels, waiting);
     for (name, help, value) in [
         ("vedette_record_units_total", "Pictures and sound frames recorded.", &c.units),
         ("vedette_record_bytes_total", "Payload bytes recorded.", &c.bytes),

@@ -1,6 +1,9 @@
 //! Volumes, retention and the clock, as the API and the metrics see them.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
@@ -40,7 +43,13 @@ impl StorageControl for Storage {
     fn volumes(&self) -> Vec<VolumeReport> {
         let report = self.retention.report();
         let all = self.volumes.health().into_iter();
-        all.map(|health| volume(health, &report)).collect()
+        let counters = self.volumes.counters();
+        all.map(|health| {
+            let queued = counters.iter().find(|(name, _)| *name == health.path);
+            let queued = queued.map_or(0, |(_, c)| c.queue_bytes.load(Relaxed));
+            volume(health, queued, &report)
+        })
+        .collect()
     }
 
     fn footage(&self) -> Vec<StreamFootage> {
@@ -128,10 +137,11 @@ pub(super) fn condition(health: &VolumeHealth) -> VolumeCondition {
     if health.writable { VolumeCondition::Ready } else { VolumeCondition::Failing }
 }
 
-fn volume(health: VolumeHealth, report: &Report) -> VolumeReport {
+fn volume(health: VolumeHealth, queued: u64, report: &Report) -> VolumeReport {
     let state = condition(&health);
     let known = report.volumes.iter().find(|v| *v.volume == *health.path);
     let days = |seconds: Option<u64>| seconds.map(|s| s as f64 / DAY_SECONDS);
+    let rate = known.and_then(|v| v.write_rate).map(|rate| rate as f64);
     VolumeReport {
         state,
         reason: health.last_error,
@@ -142,7 +152,8 @@ fn volume(health: VolumeHealth, report: &Report) -> VolumeReport {
         total_bytes: health.total_bytes,
         max_bytes: known.and_then(|v| v.max_bytes),
         min_free_bytes: known.map_or(0, |v| v.min_free_bytes),
-        write_bytes_per_second: known.and_then(|v| v.write_rate).map(|rate| rate as f64),
+        queue_seconds: rate.filter(|r| *r > 0.0).map_or(0.0, |rate| queued as f64 / rate),
+        write_bytes_per_second: rate,
         days_left: days(known.and_then(|v| v.seconds_left)),
         holds_days: days(known.and_then(|v| v.seconds_held)),
     }

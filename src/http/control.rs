@@ -139,6 +139,8 @@ pub struct VolumeReport {
     pub max_bytes: Option<u64>,
     /// As configured.
     pub min_free_bytes: u64,
+    /// How long what waits for the writer takes to be written: `kill -9` loses so much more.
+    pub queue_seconds: f64,
     /// Bytes a second written of late; `None` until that is known.
     pub write_bytes_per_second: Option<f64>,
     /// Until it is full if it goes on filling up like this; `None` when it does not fill up, or

@@ -18,6 +18,8 @@ pub struct RecorderCounters {
     pub dropped_units: AtomicU64,
     /// Gaps begun by this recorder.
     pub gaps: AtomicU64,
+    /// Rows that wait for the index (gauge).
+    pub rows_waiting: AtomicU64,
     /// Rows given up after the store had failed for too long; the files hold what they said.
     pub rows_lost: AtomicU64,
 }

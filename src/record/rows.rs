@@ -76,7 +76,9 @@ pub(super) fn rows(
 
 impl Rows {
     pub(super) fn put(&self, row: Row) {
+        self.counters.rows_waiting.fetch_add(1, Relaxed);
         if let Err(error) = self.queue.try_send(row) {
+            self.counters.rows_waiting.fetch_sub(1, Relaxed);
             self.counters.rows_lost.fetch_add(1, Relaxed);
             tracing::error!(stream = %self.stream, %error, "the index is too far behind: row lost");
         }
@@ -88,6 +90,7 @@ impl RowWriter {
     pub(super) async fn run(mut self, stopping: CancellationToken) {
         while let Some(row) = self.queue.recv().await {
             self.write(&row, &stopping).await;
+            self.counters.rows_waiting.fetch_sub(1, Relaxed);
             if let Row::CloseSegment(closed) = row {
                 // Also when that failed: its file says the rest, and memory is not to pile up.
                 self.volumes.open_segments().remove(self.stream, closed.id);

@@ -27,6 +27,8 @@ fn volumes(out: &mut Exposition, storage: &Storage) {
         let labels = [("volume", &*volume.path)];
         let help = "Bytes of footage on the volume.";
         out.gauge("vedette_disk_footage_bytes", help, &labels, volume.bytes as f64);
+        let help = "How long what is queued for the writer takes to be written.";
+        out.gauge("vedette_disk_queue_seconds", help, &labels, volume.queue_seconds);
         // Infinite rather than absent: a rule can then tell it from a volume that is gone.
         let help =
             "Days until the volume is full at the rate it fills; then the oldest footage goes.";

@@ -65,6 +65,7 @@ impl StorageControl for Told {
             total_bytes: 1_000,
             max_bytes: None,
             min_free_bytes: 20,
+            queue_seconds: 0.0,
             write_bytes_per_second: Some(0.5),
             days_left: Some(0.0),
             holds_days: None,
