@@ -26,7 +26,7 @@ use crate::{
 
 /// Limits that one answer lists.
 const LIMITS: usize = 1_000;
-const DAY_SECONDS: f64 = 86_400.0;
+pub(super) const DAY_SECONDS: f64 = 86_400.0;
 
 /// What is known of all that keeps footage.
 pub(super) struct Storage {

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed};
 
 use crate::{
-    app::storage::Storage,
+    app::storage::{DAY_SECONDS, Storage},
     http::{StorageControl, VolumeCondition},
     metrics::Exposition,
     retention::plan::{Blocked, Reason},
@@ -31,12 +31,12 @@ fn volumes(out: &mut Exposition, storage: &Storage) {
         out.gauge("vedette_disk_queue_seconds", help, &labels, volume.queue_seconds);
         // Infinite rather than absent: a rule can then tell it from a volume that is gone.
         let help =
-            "Days until the volume is full at the rate it fills; then the oldest footage goes.";
-        let left = volume.days_left.unwrap_or(f64::INFINITY);
-        out.gauge("vedette_disk_left_days", help, &labels, left);
-        let help = "Days of footage that fit on the volume at the rate it is written.";
-        let holds = volume.holds_days.unwrap_or(f64::INFINITY);
-        out.gauge("vedette_disk_holds_days", help, &labels, holds);
+            "Seconds until the volume is full at the rate it fills; then the oldest footage goes.";
+        let left = volume.days_left.map_or(f64::INFINITY, |days| days * DAY_SECONDS);
+        out.gauge("vedette_disk_left_seconds", help, &labels, left);
+        let help = "Seconds of footage that fit on the volume at the rate it is written.";
+        let holds = volume.holds_days.map_or(f64::INFINITY, |days| days * DAY_SECONDS);
+        out.gauge("vedette_disk_holds_seconds", help, &labels, holds);
     }
 }
 
