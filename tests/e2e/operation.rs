@@ -193,7 +193,7 @@ fn a_browser_shows_the_cameras() {
         "vlc.m3u",
         "recording as configured",
         "Storage",
-        "does not fill up",
+        "Full in",
         "Lock footage",
     ] {
         assert!(page.contains(words), "no {words:?} on the page:\n{page}");
