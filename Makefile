@@ -41,6 +41,7 @@ deploy-check:
 	sed 's|/run/secrets/metrics_token|/dev/null|' config/prometheus.yml > .tools/prometheus.yml && cp config/alerts.yml .tools/
 	promtool check config .tools/prometheus.yml
 	promtool test rules config/alerts_test.yml
+	tests/tools/dashboard_check.py
 	hadolint Dockerfile
 	tests/tools/compose_check.py docker-compose.yml
 

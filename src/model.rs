@@ -7,7 +7,7 @@ mod history;
 mod state;
 mod upkeep;
 
-pub use history::{Audit, Event, EventKind};
+pub use history::{Audit, Event, EventKind, Mark};
 pub use state::{
     CameraState, LockState, SealedBytes, State, StateError, StreamState, TokenState, UserState,
 };
@@ -383,14 +383,21 @@ impl Coverage {
     /// Recorded over expected, 0 to 1; 1 when nothing was expected.
     #[must_use]
     pub fn completeness(&self) -> f64 {
-        let missing: i64 = self
-            .gaps
-            .iter()
-            .filter(|(r, _)| r.counts_as_missing())
-            .map(|(_, s)| s.as_micros())
-            .sum();
-        let recorded = self.recorded.as_micros();
-        if recorded + missing <= 0 { 1.0 } else { recorded as f64 / (recorded + missing) as f64 }
+        self.ratio().unwrap_or(1.0)
+    }
+
+    /// Recorded over expected, 0 to 1; `None` when nothing was expected.
+    ///
+    /// What was deleted had been recorded, and counts so: a small disk is not an incomplete one.
+    #[must_use]
+    pub fn ratio(&self) -> Option<f64> {
+        let sum = |wanted: fn(GapReason) -> bool| -> i64 {
+            let spans = self.gaps.iter().filter(|(reason, _)| wanted(**reason));
+            spans.map(|(_, span)| span.as_micros()).sum()
+        };
+        let recorded = self.recorded.as_micros() + sum(|r| r == GapReason::Deleted);
+        let expected = recorded + sum(GapReason::counts_as_missing);
+        (expected > 0).then(|| recorded as f64 / expected as f64)
     }
 }
 

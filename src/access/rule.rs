@@ -21,6 +21,14 @@ pub enum Action {
     ReadMetrics,
     /// Mint, list and revoke one's own tokens.
     ManageOwnTokens,
+    /// Protect footage from retention, and take such protection away.
+    ManageLocks,
+    /// Put marks on the timeline.
+    MarkEvents,
+    /// Tell retention what to do: confirm the clock.
+    ManageStorage,
+    /// Read who changed what.
+    ReadAudit,
 }
 
 /// The one rule for who may do what, for every protocol. `camera` is the one it is about, if any.
@@ -29,15 +37,15 @@ pub enum Action {
 /// no caller has to change then.
 pub fn decide(principal: &Principal, action: Action, _camera: Option<&Slug>) -> Result<(), Denied> {
     use Action::{
-        ManageCameras, ManageOwnTokens, ReadCameras, ReadMetrics, ReadStatus, ViewLive,
-        ViewRecorded,
+        ManageCameras, ManageLocks, ManageOwnTokens, ManageStorage, MarkEvents, ReadAudit,
+        ReadCameras, ReadMetrics, ReadStatus, ViewLive, ViewRecorded,
     };
-    let allowed = match principal.role {
-        UserRole::Admin => true,
-        UserRole::Operator | UserRole::Viewer => match action {
-            ViewLive | ViewRecorded | ReadCameras | ReadStatus | ManageOwnTokens => true,
-            ManageCameras | ReadMetrics => false,
-        },
+    let allowed = match action {
+        ViewLive | ViewRecorded | ReadCameras | ReadStatus | ManageOwnTokens => true,
+        ManageLocks | MarkEvents => principal.role != UserRole::Viewer,
+        ManageCameras | ManageStorage | ReadAudit | ReadMetrics => {
+            principal.role == UserRole::Admin
+        }
     };
     if allowed { Ok(()) } else { Err(Denied::Forbidden) }
 }

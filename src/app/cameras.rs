@@ -16,7 +16,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
 };
 
 use futures_util::future::{BoxFuture, OptionFuture, join_all};
@@ -32,7 +32,7 @@ use super::{
 use crate::{
     clock::Clock,
     disk::Volumes,
-    http::{CameraControl, StreamState},
+    http::{CameraControl, Completeness, StreamState},
     hub::Hub,
     id::{CameraId, Role, Slug, StreamId},
     ingest::{PullTarget, Puller, Resume, StreamStatus},
@@ -73,7 +73,7 @@ pub(super) struct Plan {
     pub(super) camera: CameraId,
     pub(super) slug: Slug,
     pub(super) role: Role,
-    stream: CameraStream,
+    pub(super) stream: CameraStream,
     username: Option<String>,
     password: Option<crate::model::Secret>,
     enabled: bool,
@@ -358,12 +358,16 @@ impl CameraControl for CameraSet {
         Some(StreamState {
             pull: found.status.snapshot(&self.parts.clock),
             recording: recording.is_some_and(Recording::is_recording),
-            detail: recording.and_then(Recording::trouble),
+            trouble: recording.and_then(Recording::trouble),
+            rows_waiting: recording.map_or(0, |r| r.counters().rows_waiting.load(Relaxed)),
         })
     }
 
-    fn completeness(&self, stream: StreamId) -> BoxFuture<'_, Option<f64>> {
-        Box::pin(self.coverage.completeness(stream))
+    fn completeness(&self, stream: StreamId) -> BoxFuture<'_, Option<Completeness>> {
+        Box::pin(async move {
+            let created = self.lock().get(&stream).map(|s| s.plan.stream.created)?;
+            self.coverage.of(stream, created).await
+        })
     }
 
     fn problems(&self) -> Vec<String> {
@@ -377,10 +381,6 @@ impl CameraControl for CameraSet {
         let dead = streams.iter().filter(|s| s.is_dead()).count();
         if dead > 0 {
             problems.push(format!("{dead} cameras are not pulled any more"));
-        }
-        let broken = self.parts.volumes.health().iter().filter(|v| !v.writable).count();
-        if broken > 0 {
-            problems.push(format!("{broken} volumes cannot be written"));
         }
         problems
     }

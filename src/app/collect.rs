@@ -4,7 +4,12 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use futures_util::future::BoxFuture;
 
-use super::cameras::{CameraSet, Stream};
+mod upkeep;
+
+use super::{
+    cameras::{CameraSet, Stream},
+    storage::Storage,
+};
 use crate::{
     disk::{Latency, VolumeCounters, Volumes},
     hub::Hub,
@@ -14,9 +19,14 @@ use crate::{
     rtsp_server::Counters,
 };
 
+/// Why a recorder pauses.
+const PAUSES: [GapReason; 4] =
+    [GapReason::DiskFull, GapReason::DiskError, GapReason::Overload, GapReason::Internal];
+
 pub(super) struct Collector {
     pub(super) cameras: Arc<CameraSet>,
     pub(super) volumes: Arc<Volumes>,
+    pub(super) storage: Arc<Storage>,
     pub(super) hub: Arc<Hub>,
     pub(super) rtsp: Arc<Counters>,
     pub(super) clock: crate::clock::Clock,
@@ -43,6 +53,7 @@ impl Source for Collector {
                 self.hub.bytes() as f64,
             );
             rtsp(out, &self.rtsp);
+            upkeep::upkeep(out, &self.storage);
         })
     }
 }
@@ -74,18 +85,18 @@ impl Collector {
     }
 
     async fn coverage(&self, out: &mut Exposition, stream: &Stream, labels: Labels<'_>) {
-        let id = stream.id();
-        if let Some(completeness) = self.cameras.coverage().completeness(id).await {
-            out.gauge(
-                "vedette_record_completeness_ratio",
-                "Seconds recorded over seconds expected in the last 24 hours.",
-                labels,
-                completeness,
-            );
+        let created = stream.plan.stream.created;
+        let Some(known) = self.cameras.coverage().of(stream.id(), created).await else { return };
+        if let Some(ratio) = known.day.ratio() {
+            let help = "Seconds recorded over seconds expected in the last 24 hours.";
+            out.gauge("vedette_record_completeness_ratio", help, labels, ratio);
         }
-        let Some(coverage) = self.cameras.coverage().of(id).await else { return };
+        if let Some(ratio) = known.ever.ratio() {
+            let help = "Seconds recorded over seconds expected since the stream was created.";
+            out.gauge("vedette_record_completeness_ever_ratio", help, labels, ratio);
+        }
         for reason in GapReason::ALL {
-            let missing = coverage.gaps.get(reason).map_or(0.0, |span| span.as_secs_f64());
+            let missing = known.day.gaps.get(reason).map_or(0.0, |span| span.as_secs_f64());
             let mut labels = labels.to_vec();
             labels.push(("reason", reason.as_str()));
             out.gauge(
@@ -102,7 +113,18 @@ fn record(out: &mut Exposition, stream: &Stream, labels: Labels<'_>) {
     let Some(recording) = &stream.recording else { return };
     let active = f64::from(u8::from(recording.is_recording()));
     out.gauge("vedette_record_active", "1 while footage goes to disk.", labels, active);
+    let paused = recording.trouble().map(|t| t.reason);
+    for reason in PAUSES {
+        let mut labels = labels.to_vec();
+        labels.push(("reason", reason.as_str()));
+        let paused = f64::from(u8::from(paused == Some(reason)));
+        let help = "1 while the recorder cannot record what the camera sends.";
+        out.gauge("vedette_record_paused", help, &labels, paused);
+    }
     let c = recording.counters();
+    let help = "Entries that wait for the index: footage on disk that cannot be found yet.";
+    let waiting = c.rows_waiting.load(Relaxed) as f64;
+    out.gauge("vedette_record_rows_waiting", help, labels, waiting);
     for (name, help, value) in [
         ("vedette_record_units_total", "Pictures and sound frames recorded.", &c.units),
         ("vedette_record_bytes_total", "Payload bytes recorded.", &c.bytes),

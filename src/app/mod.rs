@@ -25,6 +25,7 @@ mod limits;
 mod recording;
 mod retention;
 pub mod shutdown;
+mod storage;
 pub mod telemetry;
 #[cfg(test)]
 mod tests;
@@ -154,9 +155,18 @@ impl App {
             .ensure_admin(config.auth.admin_password.clone())
             .await
             .context("make the first administrator")?;
+        let storage = Arc::new(storage::Storage {
+            store: store.clone(),
+            volumes: volumes.clone(),
+            retention: Arc::clone(retaining.retention()),
+            retaining: retaining.health(),
+            age: age_hold.clone(),
+            clock: clock.clone(),
+        });
         let source = collect::Collector {
             cameras: cameras.clone(),
             volumes: volumes.clone(),
+            storage: storage.clone(),
             hub,
             rtsp: rtsp.counters(),
             clock: clock.clone(),
@@ -175,6 +185,7 @@ impl App {
             archive,
             volumes: volumes.clone(),
             control: cameras.clone(),
+            storage: storage.clone(),
             metrics: Arc::new(Metrics::new(VERSION).context("name the metrics")?),
             source: Arc::new(source),
             clock: clock.clone(),

@@ -15,6 +15,7 @@ use tracing::{Instrument, Span};
 
 use super::cameras::Parts;
 use crate::{
+    http::Trouble,
     hub::Channel,
     proto::reason::GapReason,
     record::{Recorder, RecorderCounters, RecorderStatus, Target},
@@ -122,12 +123,13 @@ impl Recording {
         failing || ended || (self.state.panicked.load(Ordering::Relaxed) && !self.is_recording())
     }
 
-    /// The same in words.
-    pub(super) fn trouble(&self) -> Option<String> {
+    /// The same in words, for people.
+    pub(super) fn trouble(&self) -> Option<Trouble> {
         if let RecorderStatus::Failing { reason, error } = &*self.state.lock().status.borrow() {
-            return Some(format!("not recorded ({reason}): {error}"));
+            return Some(Trouble { reason: *reason, detail: error.clone() });
         }
-        self.is_failing().then(|| "not recorded: the recorder failed".to_owned())
+        let detail = || "the recorder failed and is started again".to_owned();
+        self.is_failing().then(|| Trouble { reason: GapReason::Internal, detail: detail() })
     }
 
     /// What the recorder that runs now has counted.

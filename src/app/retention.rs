@@ -34,13 +34,11 @@ impl Retaining {
     }
 
     /// For the API and the metrics.
-    #[expect(dead_code, reason = "the API takes it")]
     pub(super) const fn retention(&self) -> &Arc<Retention> {
         &self.retention
     }
 
     /// How the task does.
-    #[expect(dead_code, reason = "the status takes it")]
     pub(super) fn health(&self) -> watch::Receiver<Health> {
         self.health.subscribe()
     }

@@ -18,24 +18,50 @@ use url::{Host, Url};
 
 use super::{
     Api,
-    error::{ApiError, Result},
+    audit::AuditAction,
+    error::{ApiError, Result, chain},
 };
 use crate::{
     access::{self, Action, Principal},
-    id::Slug,
-    model::Secret,
+    id::{AuditId, Slug},
+    model::{Audit, Secret},
 };
 
 /// Who asks, and from where.
 #[derive(Clone, Debug)]
 pub(super) struct Caller {
     pub(super) principal: Principal,
+    peer: IpAddr,
 }
 
 impl Caller {
     /// Whether the caller may do `action` (to `camera`).
     pub(super) fn may(&self, action: Action, camera: Option<&Slug>) -> Result<()> {
         Ok(access::decide(&self.principal, action, camera)?)
+    }
+
+    /// Notes in the audit what the caller has changed. The change is done and stays done when that
+    /// fails, which the log then says.
+    pub(super) async fn note(&self, api: &Api, action: AuditAction, target: &str, detail: &str) {
+        let by = &self.principal.name;
+        let entry = Audit {
+            id: AuditId::generate(&api.clock),
+            at: api.clock.now(),
+            who: by.clone(),
+            origin: Some(self.peer.to_string()),
+            action: action.as_str().to_owned(),
+            target: target.to_owned(),
+            detail: detail.to_owned(),
+        };
+        if let Err(error) = api.store.insert_audit(entry).await {
+            tracing::error!(
+                error = chain(&error),
+                by,
+                action = action.as_str(),
+                target,
+                "audit lost"
+            );
+        }
     }
 }
 
@@ -64,16 +90,14 @@ pub(super) async fn require_login(
     if !is_safe(request.method()) && is_cross_site(request.headers()) {
         return Err(ApiError::CrossSite);
     }
+    let peer = peer(request.extensions());
     let principal = match api.access.anonymous() {
         Some(_) if !is_for_loopback(request.headers()) => return Err(ApiError::ForeignHost),
         Some(principal) => principal,
         // Taken out first: a request's body must not be held over an await.
-        None => {
-            let from = peer(request.extensions());
-            log_in(&api, credentials(request.headers())?, from).await?
-        }
+        None => log_in(&api, credentials(request.headers())?, peer).await?,
     };
-    request.extensions_mut().insert(Caller { principal });
+    request.extensions_mut().insert(Caller { principal, peer });
     Ok(next.run(request).await)
 }
 

@@ -94,7 +94,7 @@ pub(super) struct StreamBody {
 }
 
 /// Which stream of a camera.
-#[derive(Clone, Copy, Debug, Serialize, utoipa::ToSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[schema(as = Role)]
 pub(super) enum RoleName {

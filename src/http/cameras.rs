@@ -11,28 +11,20 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
-use tokio_util::task::TaskTracker;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api,
     address::rtsp_base,
+    audit::AuditAction,
     auth::Caller,
     camera_body,
     camera_view::{CameraCreate, CameraPatch, CameraView},
     error::{ApiError, Problem, Result},
     extract::{CameraSlug, JsonObject, Params},
+    locks::LockView,
 };
-use crate::{
-    access::Action,
-    disk::Volumes,
-    id::Slug,
-    model::Camera,
-    store::{Store, StoreError},
-};
-
-/// Files unlinked between two transactions that say so: what a stop waits for.
-const UNLINKS: u32 = 100;
+use crate::{access::Action, id::Slug, model::Camera, store::StoreError};
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(list, create)).routes(routes!(read, change, delete))
@@ -98,6 +90,8 @@ async fn create(
                 other => other.into(),
             })?;
             tracing::info!(camera.slug = %camera.slug, by = %caller.principal.name, "camera added");
+            let target = format!("cameras/{}", camera.slug);
+            caller.note(&worker, AuditAction::CameraCreate, &target, "").await;
             worker.control.apply(camera.clone()).await;
             Ok(camera)
         })
@@ -142,6 +136,9 @@ async fn change(
 ) -> Result<Json<CameraView>> {
     caller.may(Action::ManageCameras, Some(&slug))?;
     let worker = api.clone();
+    // Names only: values may be secrets.
+    let changed = body.keys().take(20).map(|k| k.chars().take(40).collect::<String>());
+    let changed = changed.collect::<Vec<_>>().join(", ");
     let camera = api
         .carry_out(async move {
             let _one_at_a_time = worker.changes.lock().await;
@@ -151,6 +148,8 @@ async fn change(
             // A role that comes back has its old id, which only the index knows.
             let new = worker.camera(&slug).await?;
             tracing::info!(camera.slug = %slug, by = %caller.principal.name, "camera changed");
+            let target = format!("cameras/{slug}");
+            caller.note(&worker, AuditAction::CameraChange, &target, &changed).await;
             worker.control.apply(new.clone()).await;
             Ok(new)
         })
@@ -162,7 +161,8 @@ async fn change(
 #[utoipa::path(delete, path = "/cameras/{slug}", tag = "cameras", operation_id = "delete_camera",
     params(("slug" = String, Path),
         ("footage" = Option<String>, Query, description = "`keep` (unless told) or `delete`")),
-    responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "footage is locked; `locks` says which", body = Problem, content_type = "application/problem+json")))]
 async fn delete(
     State(api): State<Api>,
     caller: Caller,
@@ -183,47 +183,41 @@ async fn delete(
     api.carry_out(async move {
         let _one_at_a_time = worker.changes.lock().await;
         let camera = worker.camera(&slug).await?;
+        if !keep {
+            refuse_locked(&worker, &camera).await?;
+        }
         // Stopped first: its last segment must be complete before its rows go.
         worker.control.remove(camera.clone()).await;
+        // Files are unlinked by and by; which, is in the index from now on, also after a crash.
         if let Err(e) = worker.store.delete_camera(camera.id, keep).await {
-            worker.control.apply(camera).await;
-            return Err(e.into());
+            worker.control.apply(camera.clone()).await;
+            return Err(match e {
+                // Made since we looked.
+                StoreError::Locked(_) => {
+                    refuse_locked(&worker, &camera).await.err().unwrap_or_else(|| e.into())
+                }
+                other => other.into(),
+            });
         }
         tracing::info!(camera.slug = %slug, by = %caller.principal.name, keep, "camera deleted");
-        // A month of footage is tens of thousands of files: not while a client waits. What the stop
-        // cuts short is worked off after the next start.
-        let (store, volumes, tasks) =
-            (worker.store.clone(), worker.volumes.clone(), worker.tasks.clone());
-        worker.tasks.spawn(async move {
-            if let Err(error) = unlink(&store, &volumes, &tasks).await {
-                tracing::warn!(%error, "files of a deleted camera are left");
-            }
-        });
+        let detail = if keep { "footage kept" } else { "with its footage" };
+        let target = format!("cameras/{slug}");
+        caller.note(&worker, AuditAction::CameraDelete, &target, detail).await;
         Ok(())
     })
     .await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Works off what waits to be unlinked, until nothing does or the process stops.
-async fn unlink(store: &Store, volumes: &Volumes, tasks: &TaskTracker) -> Result<(), StoreError> {
-    let mut after = None;
-    loop {
-        let files = store.pending_unlinks(after, UNLINKS).await?;
-        let Some(last) = files.last() else { return Ok(()) };
-        after = Some(last.id);
-        let mut gone = Vec::with_capacity(files.len());
-        for file in files {
-            match volumes.remove(&file.volume, &file.path).await {
-                Ok(()) => gone.push(file.id),
-                Err(error) => tracing::warn!(%error, "delete a segment file"),
-            }
-        }
-        store.unlinked(&gone).await?;
-        if tasks.is_closed() {
-            return Ok(());
-        }
+/// Names the locks in the way of deleting a camera's footage.
+async fn refuse_locked(api: &Api, camera: &Camera) -> Result<()> {
+    /// Enough to see what it is about.
+    const NAMED: u32 = 20;
+    let locks = api.store.locks_page(Some(camera.id), None, NAMED).await?;
+    if locks.is_empty() {
+        return Ok(());
     }
+    Err(ApiError::Locked(locks.iter().map(|l| LockView::new(&camera.slug, l)).collect()))
 }
 
 fn view(api: &Api, headers: &HeaderMap, camera: &Camera) -> Json<CameraView> {

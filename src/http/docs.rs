@@ -38,7 +38,7 @@ pub(super) const CSP: &str = "default-src 'self'; style-src 'self' 'unsafe-inlin
     components(schemas(Problem)),
     modifiers(&Schemes),
     security(("basic" = []), ("bearer" = [])),
-    tags((name = "cameras"), (name = "footage"), (name = "access"))
+    tags((name = "cameras"), (name = "footage"), (name = "storage"), (name = "access"))
 )]
 pub(super) struct Description;
 

@@ -16,6 +16,8 @@ use crate::{
     store::StoreError,
 };
 
+use super::locks::LockView;
+
 /// The media type of every error answer.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -41,6 +43,9 @@ pub(super) struct Problem {
     /// The fields at fault.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<FieldError>,
+    /// The locks in the way, at most 20 of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    locks: Vec<LockView>,
 }
 
 /// A field at fault.
@@ -83,6 +88,15 @@ pub(super) enum ApiError {
     UnknownStream(Role),
     #[error("there is no such token")]
     UnknownToken,
+    #[error("the camera has no such lock")]
+    UnknownLock,
+    #[error("there are as many locks as there can be: take some away first")]
+    TooManyLocks,
+    #[error(
+        "footage of this camera is locked, and nothing was deleted: take the locks away first, or \
+         delete the camera with `footage=keep`"
+    )]
+    Locked(Vec<LockView>),
     #[error("there is nothing at this address")]
     UnknownPath,
     #[error("this address does not know that method; see the Allow header")]
@@ -133,13 +147,17 @@ impl ApiError {
             Self::UnknownCamera(_)
             | Self::UnknownStream(_)
             | Self::UnknownToken
+            | Self::UnknownLock
             | Self::UnknownPath => {
                 (StatusCode::NOT_FOUND, "urn:vedette:problem:not-found", "Not found")
             }
             Self::MethodNotAllowed => {
                 (StatusCode::METHOD_NOT_ALLOWED, "about:blank", "Method not allowed")
             }
-            Self::SlugTaken(_) => {
+            Self::Locked(_) => {
+                (StatusCode::CONFLICT, "urn:vedette:problem:locked", "Footage is locked")
+            }
+            Self::SlugTaken(_) | Self::TooManyLocks => {
                 (StatusCode::CONFLICT, "urn:vedette:problem:conflict", "Conflict")
             }
             Self::Invalid(_) => {
@@ -188,6 +206,10 @@ impl From<StoreError> for ApiError {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Closed => Self::Unavailable(Some(error)),
+            error if error.is_transient() => {
+                tracing::warn!(error = %chain(&error), "the index does not answer");
+                Self::Unavailable(Some(error))
+            }
             other => Self::internal(other),
         }
     }
@@ -247,8 +269,12 @@ impl IntoResponse for ApiError {
             }
             _ => {}
         }
-        let errors = if let Self::Invalid(errors) = self { errors } else { Vec::new() };
-        let problem = Problem { kind, title, status: status.as_u16(), detail, errors };
+        let (errors, locks) = match self {
+            Self::Invalid(errors) => (errors, Vec::new()),
+            Self::Locked(locks) => (Vec::new(), locks),
+            _ => (Vec::new(), Vec::new()),
+        };
+        let problem = Problem { kind, title, status: status.as_u16(), detail, errors, locks };
         // Serialising strings and a number cannot fail; an empty body would still have its status.
         *response.body_mut() = Body::from(serde_json::to_vec(&problem).unwrap_or_default());
         response.extensions_mut().insert(IsProblem);

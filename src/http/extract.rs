@@ -4,7 +4,7 @@
 //! The parsers collect every mistake and know every name, so that one answer names all bad fields
 //! and a misspelt one is refused instead of ignored.
 
-use std::{collections::BTreeMap, str::FromStr};
+use std::{collections::BTreeMap, ops::RangeInclusive, str::FromStr};
 
 use axum::{
     body::Body,
@@ -14,7 +14,10 @@ use axum::{
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde_json::{Map, Value};
 
-use super::error::{ApiError, Mistakes, Result};
+use super::{
+    cursor::Cursor,
+    error::{ApiError, Mistakes, Result},
+};
 use crate::{
     id::Slug,
     model::WallRange,
@@ -107,15 +110,45 @@ impl Params {
         start..end
     }
 
+    /// `start` and `end`: all of time unless told.
+    pub(super) fn any_range(&mut self) -> WallRange {
+        let start = self.time("start").unwrap_or(WallTime::from_micros(i64::MIN));
+        let end = self.time("end").unwrap_or(WallTime::from_micros(i64::MAX));
+        if start >= end {
+            self.mistakes.add("start", "must be before `end`");
+        }
+        start..end
+    }
+
+    /// Where the page before ended.
+    pub(super) fn cursor(&mut self) -> Option<Cursor> {
+        self.parse("cursor", "what an answer gave as `next_cursor`")
+    }
+
+    /// An id as answers show it.
+    pub(super) fn id(&mut self, name: &str) -> Option<i64> {
+        let text = self.values.remove(name)?;
+        let id = i64::from_str_radix(&text, 16).ok();
+        if id.is_none() {
+            self.mistakes.add(name, "must be what an answer gave as `next_cursor`");
+        }
+        id
+    }
+
     /// A page's size.
     pub(super) fn limit(&mut self) -> u32 {
-        const DEFAULT: u32 = 100;
-        const MAX: u32 = 1_000;
-        let limit = self.parse("limit", "a number from 1 to 1000").unwrap_or(DEFAULT);
-        if !(1..=MAX).contains(&limit) {
-            self.mistakes.add("limit", "must be a number from 1 to 1000");
+        self.number("limit", 1..=1_000, 100)
+    }
+
+    /// A whole number within bounds, `default` when none is given.
+    pub(super) fn number(&mut self, name: &str, bounds: RangeInclusive<u32>, default: u32) -> u32 {
+        let (least, most) = bounds.into_inner();
+        let wanted = format!("a number from {least} to {most}");
+        let number = self.parse(name, &wanted).unwrap_or(default);
+        if !(least..=most).contains(&number) {
+            self.mistakes.add(name, format!("must be {wanted}"));
         }
-        limit.clamp(1, MAX)
+        number.clamp(least, most)
     }
 
     /// Reports a mistake of the caller's own.
@@ -252,6 +285,24 @@ impl<'m> Fields<'m> {
             self.mistake(name, format!("must be one of: {}", words.join(", ")));
         }
         found.map(|(_, value)| *value)
+    }
+
+    /// A time.
+    pub(super) fn time(&mut self, name: &str) -> Option<WallTime> {
+        let value = self.value(name)?;
+        let time = value.as_str().and_then(parse_time);
+        if time.is_none() {
+            self.mistake(name, "must be a time as in RFC 3339: 2026-11-22T10:00:00Z");
+        }
+        time
+    }
+
+    /// The same where there has to be one.
+    pub(super) fn required_time(&mut self, name: &str) -> Option<WallTime> {
+        if !self.has(name) {
+            self.mistake(name, "is required: a time as in RFC 3339");
+        }
+        self.time(name)
     }
 
     /// A nested object.

@@ -1,7 +1,6 @@
 //! What was recorded: the timeline and the segment files behind it.
 
 use axum::{Json, extract::State};
-use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Serialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
@@ -9,14 +8,16 @@ use super::{
     Api,
     auth::Caller,
     camera_view::RoleName,
-    error::{ApiError, Problem, Result},
+    cursor::Cursor,
+    error::{Problem, Result},
     extract::{CameraSlug, Params},
 };
 use crate::{
     access::Action,
     id::{Role, SegmentId},
     model::Segment,
-    proto::time::WallTime,
+    playback,
+    proto::time::{WallSpan, WallTime},
 };
 
 pub(super) fn router() -> OpenApiRouter<Api> {
@@ -30,6 +31,8 @@ struct Timeline {
     runs: Vec<Span>,
     /// Oldest first, clipped to the range asked for.
     gaps: Vec<GapSpan>,
+    /// Give it as `cursor` for what comes after; null when all of the range is here.
+    next_cursor: Option<String>,
 }
 
 /// Footage without a gap.
@@ -90,7 +93,9 @@ struct SegmentView {
     params(("slug" = String, Path),
         ("start" = Option<String>, Query, description = "RFC 3339"),
         ("end" = Option<String>, Query, description = "RFC 3339"),
-        ("stream" = Option<RoleName>, Query, description = "`main` unless told")),
+        ("stream" = Option<RoleName>, Query, description = "`main` unless told"),
+        ("limit" = Option<u32>, Query, description = "100 to 10000 runs, and as many gaps; 5000 unless told"),
+        ("cursor" = Option<String>, Query, description = "`next_cursor` of the page before; give the same `start` and `end`")),
     responses((status = 200, body = Timeline),
         (status = 404, body = Problem, content_type = "application/problem+json"),
         (status = 422, body = Problem, content_type = "application/problem+json")))]
@@ -101,11 +106,24 @@ async fn timeline(
     mut params: Params,
 ) -> Result<Json<Timeline>> {
     caller.may(Action::ViewRecorded, Some(&slug))?;
-    let range = params.range(api.clock.now());
+    let now = api.clock.now();
+    let mut range = params.range(now);
     let role = stream(&mut params);
+    let limit = params.number("limit", 100..=10_000, 5_000);
+    if let Some(cursor) = params.cursor() {
+        range.start = cursor.at.clamp(range.start, range.end);
+    }
     params.finish()?;
     let id = api.stream(&slug, role).await?;
-    let timeline = api.archive.timeline(id, range).await.map_err(ApiError::internal)?;
+    let runs = api.store.runs_overlapping(id, range.clone(), limit + 1).await?;
+    let gaps = api.store.gaps_overlapping(id, range.clone(), limit + 1).await?;
+    let cut = cut(limit, runs.iter().map(|r| r.start), gaps.iter().map(|g| g.start));
+    // Far fewer than a page reach into a range from before it, so that each page leads on.
+    let cut = cut.map(|at| at.max(range.start + WallSpan::from_micros(1)));
+    if let Some(at) = cut {
+        range.end = range.end.min(at);
+    }
+    let timeline = playback::Timeline::new(&runs, &gaps, &range, now);
     let end = |end: Option<WallTime>| end.map(|e| e.to_string());
     Ok(Json(Timeline {
         runs: timeline
@@ -122,7 +140,20 @@ async fn timeline(
                 reason: g.reason.as_str(),
             })
             .collect(),
+        next_cursor: cut.map(|at| Cursor { at, id: 0 }.to_string()),
     }))
+}
+
+/// Where a page has to end because not all rows of its range were read; both lists by start.
+fn cut(
+    limit: u32,
+    runs: impl ExactSizeIterator<Item = WallTime>,
+    gaps: impl ExactSizeIterator<Item = WallTime>,
+) -> Option<WallTime> {
+    let limit = limit as usize;
+    let over = |starts: usize, last: Option<WallTime>| last.filter(|_| starts > limit);
+    let (runs, gaps) = (over(runs.len(), runs.last()), over(gaps.len(), gaps.last()));
+    runs.into_iter().chain(gaps).min()
 }
 
 /// Segment files that hold footage of a range: the last 24 hours unless told.
@@ -146,17 +177,13 @@ async fn segments(
     let range = params.range(api.clock.now());
     let role = stream(&mut params);
     let limit = params.limit();
-    let after: Option<Cursor> = params.parse("cursor", "what an answer gave as `next_cursor`");
+    let after = params.cursor();
     params.finish()?;
     let id = api.stream(&slug, role).await?;
-    let after = after.map(|c| (c.start, c.id));
-    let mut found = api.store.segments_overlapping(id, range, after, limit + 1).await?;
-    let more = found.len() > limit as usize;
-    found.truncate(limit as usize);
-    let next_cursor = found
-        .last()
-        .filter(|_| more)
-        .map(|s| Cursor { start: s.opened.start, id: s.opened.id }.to_string());
+    let after = after.map(|c| (c.at, SegmentId(c.id)));
+    let found = api.store.segments_overlapping(id, range, after, limit + 1).await?;
+    let (found, next_cursor) =
+        Cursor::page(found, limit, |s: &Segment| Cursor { at: s.opened.start, id: s.opened.id.0 });
     let items = found.into_iter().map(|s| SegmentView::new(&api, role, s)).collect();
     Ok(Json(SegmentList { items, next_cursor }))
 }
@@ -180,52 +207,6 @@ impl SegmentView {
             volume: opened.volume,
             state: if segment.closed { "closed" } else { "open" },
             codecs: opened.codecs,
-        }
-    }
-}
-
-/// Where a page ended. Opaque to clients, so that it can change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Cursor {
-    start: WallTime,
-    id: SegmentId,
-}
-
-impl std::fmt::Display for Cursor {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut bytes = [0; 16];
-        let (start, id) = bytes.split_at_mut(8);
-        start.copy_from_slice(&self.start.as_micros().to_be_bytes());
-        id.copy_from_slice(&self.id.0.to_be_bytes());
-        f.write_str(&BASE64_URL_SAFE_NO_PAD.encode(bytes))
-    }
-}
-
-impl std::str::FromStr for Cursor {
-    type Err = ();
-
-    fn from_str(s: &str) -> Result<Self, ()> {
-        let bytes: [u8; 16] =
-            BASE64_URL_SAFE_NO_PAD.decode(s).ok().and_then(|b| b.try_into().ok()).ok_or(())?;
-        let (start, id) = bytes.split_at(8);
-        let number = |b: &[u8]| b.try_into().map(i64::from_be_bytes).map_err(|_| ());
-        Ok(Self { start: WallTime::from_micros(number(start)?), id: SegmentId(number(id)?) })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #[test]
-        fn a_cursor_is_read_back_and_garbage_is_refused(start: i64, id: i64, junk in ".{0,30}") {
-            let cursor = Cursor { start: WallTime::from_micros(start), id: SegmentId(id) };
-            prop_assert_eq!(cursor.to_string().parse(), Ok(cursor));
-            if let Ok(read) = junk.parse::<Cursor>() {
-                prop_assert_eq!(read.to_string(), junk);
-            }
         }
     }
 }

@@ -2,7 +2,8 @@
 //! `/metrics`. Neither of the first two asks for a login, so neither names a camera.
 //!
 //! "As configured" is about this recorder, not about the cameras: one that is switched off at the
-//! wall must not get the recorder restarted. Cameras show in the status and the metrics.
+//! wall must not get the recorder restarted. Cameras show in the status and the metrics. A warning (deletion by
+//! age is held, a limit cannot be met) does not make it unready: everything is recorded.
 
 use axum::{
     Json, Router,
@@ -18,7 +19,10 @@ use super::{
     auth::{Credentials, credentials, log_in, peer},
     error::{ApiError, Result},
 };
-use crate::access::{self, Access, Action};
+use crate::{
+    access::{self, Access, Action},
+    store::Trouble,
+};
 
 pub(super) fn router() -> Router<Api> {
     Router::new()
@@ -32,15 +36,33 @@ async fn healthz() -> Json<serde_json::Value> {
 }
 
 async fn readyz(State(api): State<Api>) -> Result<Json<serde_json::Value>> {
-    let mut problems = api.control.problems();
-    if api.store.ping().await.is_err() {
-        problems.push("the index does not answer".to_owned());
+    let mut problems = problems(&api);
+    if let Err(error) = api.store.ping().await {
+        let why = error.trouble().map_or("it does not answer", in_words);
+        problems.push(format!("the index cannot be written: {why}"));
     }
     if problems.is_empty() {
-        Ok(Json(serde_json::json!({ "status": "ready" })))
+        Ok(Json(serde_json::json!({ "status": "ready", "warnings": api.storage.warnings() })))
     } else {
         Err(ApiError::NotReady(problems.join("; ")))
     }
+}
+
+fn in_words(trouble: Trouble) -> &'static str {
+    match trouble {
+        Trouble::Full => "its disk is full",
+        Trouble::Busy => "another process holds it locked",
+        Trouble::ReadOnly => "it is read-only",
+        Trouble::Io => "its disk fails",
+        Trouble::Damaged => "it is damaged",
+    }
+}
+
+/// What keeps the recorder from recording as configured.
+pub(super) fn problems(api: &Api) -> Vec<String> {
+    let mut problems = api.control.problems();
+    problems.extend(api.storage.problems());
+    problems
 }
 
 async fn metrics(State(api): State<Api>, request: Request) -> Result<Response> {

@@ -12,22 +12,28 @@
 //! * Every error is a problem (RFC 9457), whoever made it.
 //! * No answer holds a password. [`Secret`] has no way into JSON.
 //! * A change is carried through once begun, also when the client is gone.
-//! * What runs is reached through [`CameraControl`] alone: this module starts and stops nothing.
+//! * What runs is reached through [`CameraControl`] and [`StorageControl`] alone: this module starts and stops nothing.
 
 mod address;
+mod audit;
 mod auth;
 mod camera_body;
 mod camera_view;
 mod cameras;
+mod control;
+mod cursor;
 mod docs;
 mod error;
+mod events;
 mod extract;
 mod footage;
 mod health;
 mod layers;
+mod locks;
 mod probe;
 mod serve;
 mod status;
+mod storage;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -44,7 +50,6 @@ use axum::{
     response::{IntoResponse, Redirect, Response},
     routing::get,
 };
-use futures_util::future::BoxFuture;
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::task::TaskTracker;
 use tower::ServiceBuilder;
@@ -57,7 +62,6 @@ use crate::{
     clock::Clock,
     disk::Volumes,
     id::{Role, Slug, StreamId},
-    ingest::StatusSnapshot,
     metrics::{Metrics, Source},
     model::{Camera, Secret},
     playback::Archive,
@@ -67,35 +71,12 @@ use crate::{
 
 use error::{ApiError, Result};
 
+pub use control::{
+    CameraControl, Completeness, HoldReport, LimitName, LimitReport, ObstacleName, PlanReport,
+    PlannedDeletion, StorageControl, StreamFootage, StreamState, Trouble, VolumeCondition,
+    VolumeReport,
+};
 pub use serve::serve;
-
-/// The running cameras, as the API reaches them. Implemented by `app`.
-pub trait CameraControl: Send + Sync + 'static {
-    /// Makes what runs be as `camera` says: starts it, or restarts the streams whose settings
-    /// changed, old ones awaited first, or stops them when it is disabled.
-    fn apply(&self, camera: Camera) -> BoxFuture<'_, ()>;
-    /// Stops it for good; done when its last segment is complete.
-    fn remove(&self, camera: Camera) -> BoxFuture<'_, ()>;
-    /// How a stream is; `None` when nobody pulls it.
-    fn status(&self, stream: StreamId) -> Option<StreamState>;
-    /// Recorded over expected in the last 24 hours; `None` when nothing was expected, or it cannot
-    /// be said. May be some seconds old.
-    fn completeness(&self, stream: StreamId) -> BoxFuture<'_, Option<f64>>;
-    /// What keeps the recorder from recording as configured, in words without names; empty when
-    /// nothing does.
-    fn problems(&self) -> Vec<String>;
-}
-
-/// How a stream is.
-#[derive(Clone, Debug)]
-pub struct StreamState {
-    /// Its pull.
-    pub pull: StatusSnapshot,
-    /// Whether its footage goes to disk right now.
-    pub recording: bool,
-    /// What is wrong with the recording, if anything is; stands before the pull's own words.
-    pub detail: Option<String>,
-}
 
 /// What cannot change while it runs.
 #[derive(Clone, Debug)]
@@ -126,6 +107,8 @@ pub struct Parts {
     pub volumes: Arc<Volumes>,
     /// The running cameras.
     pub control: Arc<dyn CameraControl>,
+    /// Volumes, retention, the clock.
+    pub storage: Arc<dyn StorageControl>,
     /// Counts requests.
     pub metrics: Arc<Metrics>,
     /// What else there is to scrape.
@@ -237,6 +220,10 @@ fn resources() -> OpenApiRouter<Api> {
         .merge(cameras::router())
         .merge(status::router())
         .merge(footage::router())
+        .merge(locks::router())
+        .merge(events::router())
+        .merge(storage::router())
+        .merge(audit::router())
         .merge(vlc::router())
         .merge(tokens::router());
     OpenApiRouter::with_openapi(docs::Description::openapi()).nest("/api/v1", v1)

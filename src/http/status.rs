@@ -1,11 +1,13 @@
 //! How cameras are: `/cameras/{slug}/status` for one, `/status` for all at once.
 
+use std::collections::BTreeMap;
+
 use axum::{Json, extract::State};
 use serde::Serialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Api, StreamState,
+    Api, Completeness, StreamState,
     auth::Caller,
     camera_view::RoleName,
     error::{Problem, Result},
@@ -35,6 +37,8 @@ struct Overview {
     ready: bool,
     /// What keeps it from that, in words.
     problems: Vec<String>,
+    /// What somebody should know although everything is recorded.
+    warnings: Vec<String>,
     rtsp_port: u16,
     cameras: Vec<CameraOverview>,
 }
@@ -72,8 +76,24 @@ struct StreamStatus {
     #[schema(value_type = Option<String>, format = DateTime)]
     last_unit_at: Option<String>,
     reconnects: u64,
+    /// Why it is not recorded although it should be and the camera sends; null when that is not so.
+    not_recorded: Option<NotRecorded>,
+    /// Footage that is on disk and that the index does not know yet: entries that wait for it.
+    rows_waiting: u64,
     /// Seconds recorded over seconds expected in the last 24 hours, 0 to 1; null when nothing was expected.
     completeness_24h: Option<f64>,
+    /// The same since the stream was created.
+    completeness: Option<f64>,
+    /// Seconds without footage in the last 24 hours, by reason.
+    gap_seconds_24h: BTreeMap<&'static str, f64>,
+}
+
+/// What keeps footage from the disk.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct NotRecorded {
+    /// As the gap says: `disk_full`, `disk_error`, `overload` …
+    reason: &'static str,
+    detail: String,
 }
 
 #[derive(Debug, Serialize, utoipa::ToSchema)]
@@ -134,13 +154,14 @@ async fn of_all(State(api): State<Api>, caller: Caller, params: Params) -> Resul
         let Camera { slug, name, enabled, .. } = camera;
         cameras.push(CameraOverview { slug, name, enabled, streams });
     }
-    let problems = api.control.problems();
+    let problems = super::health::problems(&api);
     Ok(Json(Overview {
         version: api.settings.version,
         started: api.started.to_string(),
         now: api.clock.now().to_string(),
         ready: problems.is_empty(),
         problems,
+        warnings: api.storage.warnings(),
         rtsp_port: api.settings.rtsp_port,
         cameras,
     }))
@@ -149,9 +170,9 @@ async fn of_all(State(api): State<Api>, caller: Caller, params: Params) -> Resul
 async fn streams(api: &Api, camera: &Camera) -> Vec<StreamStatus> {
     let mut streams = Vec::with_capacity(camera.streams.len());
     for stream in &camera.streams {
-        let completeness = api.control.completeness(stream.id).await;
+        let completeness = api.control.completeness(stream.id).await.unwrap_or_default();
         let state = api.control.status(stream.id);
-        streams.push(StreamStatus::new(stream.role.into(), camera.updated, state, completeness));
+        streams.push(StreamStatus::new(stream.role.into(), camera.updated, state, &completeness));
     }
     streams
 }
@@ -162,9 +183,13 @@ impl StreamStatus {
         role: RoleName,
         updated: WallTime,
         state: Option<StreamState>,
-        completeness_24h: Option<f64>,
+        completeness: &Completeness,
     ) -> Self {
-        let Some(StreamState { pull, recording, detail }) = state else {
+        let gaps = completeness.day.gaps.iter();
+        let gap_seconds_24h = gaps.map(|(r, span)| (r.as_str(), span.as_secs_f64())).collect();
+        let completeness_24h = completeness.day.ratio();
+        let completeness = completeness.ever.ratio();
+        let Some(StreamState { pull, recording, trouble, rows_waiting }) = state else {
             return Self {
                 role,
                 state: PullStateName::Stopped,
@@ -178,7 +203,11 @@ impl StreamStatus {
                 bitrate_bps: 0,
                 last_unit_at: None,
                 reconnects: 0,
+                not_recorded: None,
+                rows_waiting: 0,
                 completeness_24h,
+                completeness,
+                gap_seconds_24h,
             };
         };
         Self {
@@ -192,7 +221,7 @@ impl StreamStatus {
             since: pull.since.to_string(),
             recording,
             reason: pull.reason.map(|r| r.as_str()),
-            detail: detail.or_else(|| pull.detail.map(|d| d.to_string())),
+            detail: pull.detail.map(|d| d.to_string()),
             retry_at: pull.retry_at.map(|t| t.to_string()),
             video: pull.video.map(|v| Video {
                 codec: v.codec,
@@ -209,7 +238,12 @@ impl StreamStatus {
             bitrate_bps: pull.bitrate_bps,
             last_unit_at: pull.last_unit_at.map(|t| t.to_string()),
             reconnects: pull.reconnects,
+            not_recorded: trouble
+                .map(|t| NotRecorded { reason: t.reason.as_str(), detail: t.detail }),
+            rows_waiting,
             completeness_24h,
+            completeness,
+            gap_seconds_24h,
         }
     }
 }

@@ -10,6 +10,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
     Api,
+    audit::AuditAction,
     auth::Caller,
     error::{ApiError, Mistakes, Problem, Result},
     extract::{Fields, JsonObject, Params},
@@ -131,6 +132,8 @@ async fn create(
     let name = name.unwrap_or_default();
     let minted = api.access.mint_token(&caller.principal, &name, expires).await?;
     tracing::info!(token.id = %minted.token.id, by = %caller.principal.name, "token made");
+    let target = format!("tokens/{}", minted.token.id);
+    caller.note(&api, AuditAction::TokenCreate, &target, &name).await;
     let created =
         Created { token_facts: (&minted.token).into(), token: minted.text.expose().to_owned() };
     Ok((StatusCode::CREATED, Json(created)))
@@ -153,5 +156,6 @@ async fn revoke(
         return Err(ApiError::UnknownToken);
     }
     tracing::info!(token.id = %TokenId(id), by = %caller.principal.name, "token revoked");
+    caller.note(&api, AuditAction::TokenRevoke, &format!("tokens/{}", TokenId(id)), "").await;
     Ok(StatusCode::NO_CONTENT)
 }

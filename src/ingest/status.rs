@@ -97,6 +97,8 @@ pub struct StreamStatus {
     health: watch::Sender<Health>,
     /// A small, sync-only state; locked for a copy, and by the attempt once a second.
     media: Mutex<Media>,
+    /// The wall time of `since` and `retry_at` as it was first told: told again it is the same.
+    told: Mutex<[Option<(Instant, WallTime)>; 2]>,
     last_unit_us: AtomicI64,
     runs: AtomicU64,
     units: AtomicU64,
@@ -121,6 +123,7 @@ impl StreamStatus {
         Arc::new(Self {
             health: watch::Sender::new(Health::Stopped { since: Instant::now() }),
             media: Mutex::default(),
+            told: Mutex::default(),
             last_unit_us: AtomicI64::new(NEVER),
             runs: AtomicU64::new(0),
             units: AtomicU64::new(0),
@@ -141,24 +144,33 @@ impl StreamStatus {
     pub fn snapshot(&self, clock: &Clock) -> StatusSnapshot {
         let health = self.health.borrow().clone();
         let (wall, now) = (clock.now(), Instant::now());
-        let at = |instant: Instant| {
+        let counted = |instant: Instant| {
             wall + WallSpan::from(instant.saturating_duration_since(now))
                 - WallSpan::from(now.saturating_duration_since(instant))
+        };
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let [told_since, told_retry] = &mut *told;
+        // Two clocks are read one after the other, so counting again would wobble.
+        let at = |told: &mut Option<(Instant, WallTime)>, instant: Instant| match *told {
+            Some((of, wall)) if of == instant => wall,
+            _ => told.insert((instant, counted(instant))).1,
         };
         let (state, since, last, retry_at) = match health {
             Health::Starting { since, last } => (PullState::Connecting, since, last, None),
             Health::Working { since } => (PullState::Running, since, None, None),
             Health::BackingOff { since, retry_at, last } => {
-                (PullState::BackingOff, since, Some(last), Some(at(retry_at)))
+                (PullState::BackingOff, since, Some(last), Some(at(told_retry, retry_at)))
             }
             Health::Stopped { since } => (PullState::Stopped, since, None, None),
         };
+        let since = at(told_since, since);
+        drop(told);
         let media = self.lock().clone();
         let last_unit_us = self.last_unit_us.load(Ordering::Relaxed);
         let running = state == PullState::Running;
         StatusSnapshot {
             state,
-            since: at(since),
+            since,
             reason: last.as_ref().map(|ended| ended.reason),
             detail: last.map(|ended| ended.detail),
             retry_at,
@@ -227,5 +239,24 @@ impl StreamStatus {
     fn lock(&self) -> std::sync::MutexGuard<'_, Media> {
         // Poison only says that an attempt panicked; each write leaves the state whole.
         self.media.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_moment_a_state_began_is_told_the_same_each_time() {
+        let clock = Clock::manual(WallTime::from_micros(1_000_000_000));
+        let status = StreamStatus::new();
+        let first = status.snapshot(&clock).since;
+        // The wall clock gains a microsecond on the monotonic one, as two reads one after the other do.
+        clock.advance(WallSpan::from_micros(1));
+        assert_eq!(status.snapshot(&clock).since, first);
+        tokio::time::advance(std::time::Duration::from_secs(1)).await;
+        clock.advance(WallSpan::from_secs(1));
+        status.health().send_replace(Health::Stopped { since: Instant::now() });
+        assert_eq!(status.snapshot(&clock).since, first + WallSpan::from_micros(1_000_001));
     }
 }

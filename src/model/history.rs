@@ -102,6 +102,25 @@ impl fmt::Display for EventKind {
     }
 }
 
+/// What a person or a device put on a camera's timeline.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mark {
+    /// Its id; ids grow with time.
+    pub id: EventId,
+    /// On which camera's.
+    pub camera: CameraId,
+    /// Where it begins.
+    pub start: WallTime,
+    /// Where it ends; `None`: it is a moment.
+    pub end: Option<WallTime>,
+    /// What it is, its maker's word.
+    pub kind: String,
+    /// More about it.
+    pub note: String,
+    /// Who says so.
+    pub source: String,
+}
+
 /// A change that somebody made.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit {

@@ -236,6 +236,7 @@ impl Retention {
         let mut pruned = 0;
         if let Some(before) = before(self.settings.events) {
             pruned += store.prune_events(before).await?;
+            pruned += store.prune_marks(before).await?;
         }
         if let Some(before) = before(self.settings.audit).filter(|_| !stop.is_cancelled()) {
             pruned += store.prune_audit(before).await?;

@@ -1,16 +1,57 @@
 //! How much of a range was recorded: by arithmetic on runs and gaps, never on segments.
 
+use std::collections::HashMap;
+
 use super::{Result, Store, failed, gap, run};
 use crate::{
     id::StreamId,
     model::{Coverage, Gap, RunRow, WallRange},
-    proto::time::{WallSpan, WallTime},
+    proto::{
+        reason::GapReason,
+        time::{WallSpan, WallTime},
+    },
 };
 
 /// Rows of a range that are looked at: more runs than this in one range are no recording.
 const LIMIT: u32 = 1_000_000;
 
+/// What lasts of a stream: a run that is being recorded, a gap that has not ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lasting {
+    /// Since when it is recorded.
+    pub run: Option<WallTime>,
+    /// Since when it is not, and why.
+    pub gap: Option<(WallTime, GapReason)>,
+}
+
 impl Store {
+    /// What lasts, of all streams of which something does.
+    pub async fn lasting(&self) -> Result<HashMap<StreamId, Lasting>> {
+        let mut snapshot =
+            self.readers.begin().await.map_err(failed("begin to read what lasts"))?;
+        let runs: Vec<run::Row> = sqlx::query_as(run::LASTING)
+            .fetch_all(&mut *snapshot)
+            .await
+            .map_err(failed("read runs that last"))?;
+        let gaps: Vec<gap::Row> = sqlx::query_as(gap::ALL_LASTING)
+            .fetch_all(&mut *snapshot)
+            .await
+            .map_err(failed("read gaps that last"))?;
+        drop(snapshot);
+        let mut lasting: HashMap<StreamId, Lasting> = HashMap::new();
+        for run in runs {
+            let run = run.into_run()?;
+            let since = &mut lasting.entry(run.stream).or_default().run;
+            // Of two (a row that nobody ended) the newer one is being recorded.
+            *since = (*since).max(Some(run.start));
+        }
+        for gap in gaps {
+            let gap = gap.into_gap()?;
+            lasting.entry(gap.stream).or_default().gap = Some((gap.start, gap.reason));
+        }
+        Ok(lasting)
+    }
+
     /// How much of the range is recorded and what is missing, by reason. What lasts is cut at the
     /// range's end.
     ///

@@ -120,6 +120,9 @@ pub(super) fn failed(what: &'static str) -> impl FnOnce(sqlx::Error) -> StoreErr
 }
 
 impl Trouble {
+    /// All of them, for a metric that must exist from the start.
+    pub const ALL: [Self; 5] = [Self::Full, Self::Busy, Self::ReadOnly, Self::Io, Self::Damaged];
+
     /// Snake case, for metrics and the API.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

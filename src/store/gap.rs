@@ -36,6 +36,9 @@ impl Row {
 
 const LASTING: &str = "select stream, lane, start_us, end_us, reason from gap
                        where stream = ?1 and end_us is null";
+/// Of all streams.
+pub(super) const ALL_LASTING: &str = "select stream, lane, start_us, end_us, reason from gap
+                                      where end_us is null";
 /// Two begin together in one lane only where all lanes are full: then the longer one stays.
 const INSERT: &str = "insert into gap (stream, lane, start_us, end_us, reason)
                       values (?1, ?2, ?3, ?4, ?5)

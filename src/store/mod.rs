@@ -37,6 +37,7 @@ mod history;
 mod import;
 mod lane;
 mod lock;
+mod mark;
 mod meta;
 mod packed;
 mod prune;
@@ -74,8 +75,10 @@ use self::{
     writer::{Access, Shared, Writer},
 };
 pub use self::{
+    coverage::Lasting,
     error::{Result, StoreError, Trouble, Unusable},
     lock::MOST_LOCKS,
+    mark::MAX_MARK,
     rewrite::Rewrite,
     segment::MAX_SEGMENT,
     state::Restored,

@@ -23,6 +23,8 @@ for name, service in services.items():
     faults += [f"{name} depends on {other}, which is none" for other in depends if other not in services]
     for volume in service.get("volumes", []):
         source = volume.split(":")[0]
+        if source.startswith(".") and not os.path.exists(source):
+            faults.append(f"{name}: {source} is not there")
         if not source.startswith(".") and source not in compose["volumes"]:
             faults.append(f"{name}: volume {source} is not declared")
     faults += [f"{name}: secret {s} is not declared" for s in service.get("secrets", []) if s not in compose["secrets"]]

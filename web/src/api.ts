@@ -21,7 +21,10 @@ export interface StreamStatus {
   bitrate_bps: number;
   last_unit_at?: string | null;
   reconnects: number;
+  not_recorded?: { reason: string; detail: string } | null;
+  rows_waiting: number;
   completeness_24h: number | null;
+  completeness: number | null;
 }
 
 export interface CameraStatus {
@@ -35,8 +38,53 @@ export interface Status {
   version: string;
   now: string;
   ready: boolean;
+  problems: string[];
+  warnings: string[];
   rtsp_port: number;
   cameras: CameraStatus[];
+}
+
+export interface Volume {
+  path: string;
+  state: "ready" | "full" | "failing" | "read_only" | "missing";
+  reason: string | null;
+  bytes: number;
+  free_bytes: number;
+  total_bytes: number;
+  max_bytes: number | null;
+  write_bytes_per_second: number | null;
+  days_left: number | null;
+  holds_days: number | null;
+}
+
+export interface Storage {
+  volumes: Volume[];
+  streams: { camera: string | null; stream: string | null; bytes: number; oldest: string | null }[];
+  age_hold: { since: string; jump_seconds: number; until: string | null } | null;
+  warnings: string[];
+}
+
+export interface Run {
+  start: string;
+  end: string | null;
+}
+
+export interface Gap extends Run {
+  reason: string;
+}
+
+export interface Timeline {
+  runs: Run[];
+  gaps: Gap[];
+  next_cursor: string | null;
+}
+
+export interface Lock {
+  id: string;
+  start: string;
+  end: string;
+  note: string;
+  created_by: string;
 }
 
 interface Problem {
@@ -65,13 +113,45 @@ async function ask<T>(method: string, path: string, body?: unknown): Promise<T> 
     const problem: Problem = await answer.json().catch(() => fallback);
     throw new Refused(problem);
   }
-  return (await answer.json()) as T;
+  return (answer.status === 204 ? undefined : await answer.json()) as T;
 }
 
 export const status = (): Promise<Status> => ask("GET", "/status");
 
 export const addCamera = (slug: string, name: string, url: string): Promise<unknown> =>
   ask("POST", "/cameras", { slug, url, ...(name === "" ? {} : { name }) });
+
+export const storage = (): Promise<Storage> => ask("GET", "/storage");
+
+export const confirmClock = (): Promise<unknown> => ask("POST", "/storage/confirm-clock");
+
+/** Runs and gaps of a camera's main stream; all pages of them, up to a bound that no sane day reaches. */
+export const timeline = async (slug: string, start: Date, end: Date): Promise<Timeline> => {
+  const query = new URLSearchParams({ start: start.toISOString(), end: end.toISOString() });
+  query.set("limit", "10000");
+  const all: Timeline = { runs: [], gaps: [], next_cursor: null };
+  for (let page = 0; page < 5; page += 1) {
+    const part = await ask<Timeline>("GET", `/cameras/${slug}/timeline?${query.toString()}`);
+    all.runs.push(...part.runs);
+    all.gaps.push(...part.gaps);
+    if (part.next_cursor === null) break;
+    query.set("cursor", part.next_cursor);
+  }
+  return all;
+};
+
+export const locks = async (slug: string): Promise<Lock[]> =>
+  (await ask<{ items: Lock[] }>("GET", `/cameras/${slug}/locks?limit=1000`)).items;
+
+export const addLock = (slug: string, start: Date, end: Date, note: string): Promise<unknown> =>
+  ask("POST", `/cameras/${slug}/locks`, {
+    start: start.toISOString(),
+    end: end.toISOString(),
+    ...(note === "" ? {} : { note }),
+  });
+
+export const removeLock = (slug: string, id: string): Promise<unknown> =>
+  ask("DELETE", `/cameras/${slug}/locks/${id}`);
 
 /** Where a player finds a stream; without a login, which the player asks for. */
 export const rtspAddress = (

@@ -61,6 +61,44 @@ async fn the_timeline_shows_runs_and_gaps_with_their_reason() {
 }
 
 #[tokio::test]
+async fn a_long_timeline_comes_in_pages_that_join_without_a_hole_or_an_overlap() {
+    let recorder = Recorder::new().await;
+    recorder.add("door").await;
+    let stream = recorder.stored("door").await.streams[0].id;
+    let start = NOON - WallSpan::from_secs(10_000);
+    // Ten seconds of footage, five without, 250 times; the last one lasts.
+    for i in 0..250 {
+        let begin = start + WallSpan::from_secs(15 * i);
+        let end = begin + WallSpan::from_secs(10);
+        let id = RunId(i + 1);
+        let row = RunRow { id, stream, epoch: 0, start: begin, end: Some(end) };
+        recorder.store.open_run(row).await.unwrap();
+        let until = (i < 249).then(|| end + WallSpan::from_secs(5));
+        let gap = Gap { stream, start: end, end: until, reason: GapReason::Stalled };
+        recorder.store.open_gap(gap).await.unwrap();
+    }
+    let whole = recorder.get("/api/v1/cameras/door/timeline").await.json();
+    assert_eq!(whole["next_cursor"], Value::Null);
+    let (mut runs, mut gaps) = (Vec::new(), Vec::new());
+    let mut cursor = String::new();
+    for page in 0.. {
+        assert!(page < 9, "the cursor leads in a circle");
+        let path = format!("/api/v1/cameras/door/timeline?limit=100{cursor}");
+        let page = recorder.get(&path).await.json();
+        assert!(page["runs"].as_array().unwrap().len() <= 100, "{page:#}");
+        runs.extend(page["runs"].as_array().unwrap().clone());
+        gaps.extend(page["gaps"].as_array().unwrap().clone());
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => break,
+        }
+    }
+    assert_eq!((json!(runs), json!(gaps)), (whole["runs"].clone(), whole["gaps"].clone()));
+    let bad = recorder.get("/api/v1/cameras/door/timeline?limit=99&cursor=x").await;
+    assert_eq!(bad.problem(422), ["limit", "cursor"]);
+}
+
+#[tokio::test]
 async fn playlists_lead_vlc_to_live_and_recorded_footage_without_credentials() {
     let recorder = Recorder::new().await;
     recorder.add("door").await;
@@ -87,6 +125,8 @@ async fn status_of_one_and_of_all_cameras_agree() {
     let one = recorder.get("/api/v1/cameras/door/status").await.json();
     assert_eq!(one["streams"][0]["state"], "stopped");
     assert_eq!(one["streams"][0]["completeness_24h"], 0.75);
+    assert_eq!(one["streams"][0]["completeness"], 0.9);
+    assert_eq!(one["streams"][0]["gap_seconds_24h"], json!({ "stalled": 1.0 }));
     let all = recorder.get("/api/v1/status").await.json();
     assert_eq!(all["cameras"][0]["streams"], one["streams"]);
     assert_eq!((&all["ready"], &all["rtsp_port"]), (&json!(true), &json!(8554)));

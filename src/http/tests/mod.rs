@@ -4,8 +4,12 @@ mod access;
 mod cameras;
 mod footage;
 mod shapes;
+mod upkeep;
 
-use std::sync::{Mutex, atomic::AtomicUsize};
+use std::sync::{
+    Mutex,
+    atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
+};
 
 use axum::{
     body::Body,
@@ -17,6 +21,8 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
 
+use futures_util::future::BoxFuture;
+
 use super::*;
 use crate::{
     access::Mode,
@@ -24,7 +30,7 @@ use crate::{
     hub::{Hub, Limits},
     id::{CameraId, RunId, SegmentId},
     metrics::Exposition,
-    model::{Gap, NewSegment, RunRow, TrackStart},
+    model::{Coverage, Gap, NewSegment, RunRow, TrackStart, UserRole},
     proto::{
         reason::GapReason,
         time::{MediaTime, WallSpan},
@@ -42,6 +48,50 @@ struct Told {
     applied: Mutex<Vec<Camera>>,
     removed: Mutex<Vec<CameraId>>,
     problems: AtomicUsize,
+    held: AtomicBool,
+    footage: Mutex<Vec<StreamFootage>>,
+    plan: Mutex<PlanReport>,
+}
+
+impl StorageControl for Told {
+    fn volumes(&self) -> Vec<VolumeReport> {
+        vec![VolumeReport {
+            path: "/footage".to_owned(),
+            state: VolumeCondition::Full,
+            reason: Some("only locked footage is left".to_owned()),
+            since: Some(NOON),
+            bytes: 700,
+            free_bytes: 10,
+            total_bytes: 1_000,
+            max_bytes: None,
+            min_free_bytes: 20,
+            queue_seconds: 0.0,
+            write_bytes_per_second: Some(0.5),
+            days_left: Some(0.0),
+            holds_days: None,
+        }]
+    }
+    fn footage(&self) -> Vec<StreamFootage> {
+        self.footage.lock().unwrap().clone()
+    }
+    fn plan(&self) -> BoxFuture<'_, crate::store::Result<PlanReport>> {
+        let plan = self.plan.lock().unwrap().clone();
+        Box::pin(async { Ok(plan) })
+    }
+    fn age_hold(&self) -> Option<HoldReport> {
+        let jump = WallSpan::from_secs(86_400);
+        let hold = HoldReport { since: NOON, jump, until: None };
+        self.held.load(SeqCst).then_some(hold)
+    }
+    fn confirm_clock(&self) -> bool {
+        self.held.swap(false, SeqCst)
+    }
+    fn problems(&self) -> Vec<String> {
+        Vec::new()
+    }
+    fn warnings(&self) -> Vec<String> {
+        self.age_hold().map(|_| "deletion by age is held".to_owned()).into_iter().collect()
+    }
 }
 
 impl CameraControl for Told {
@@ -56,11 +106,16 @@ impl CameraControl for Told {
     fn status(&self, _: StreamId) -> Option<StreamState> {
         None
     }
-    fn completeness(&self, _: StreamId) -> BoxFuture<'_, Option<f64>> {
-        Box::pin(async { Some(0.75) })
+    fn completeness(&self, _: StreamId) -> BoxFuture<'_, Option<Completeness>> {
+        let coverage = |recorded, missing| {
+            let gaps = [(GapReason::Stalled, WallSpan::from_secs(missing))].into();
+            Arc::new(Coverage { recorded: WallSpan::from_secs(recorded), gaps })
+        };
+        let (day, ever) = (coverage(3, 1), coverage(9, 1));
+        Box::pin(async { Some(Completeness { day, ever }) })
     }
     fn problems(&self) -> Vec<String> {
-        let n = self.problems.load(std::sync::atomic::Ordering::SeqCst);
+        let n = self.problems.load(SeqCst);
         vec!["a volume cannot be written".to_owned(); n]
     }
 }
@@ -76,7 +131,6 @@ impl Source for Nothing {
 struct Recorder {
     router: Router,
     store: Store,
-    volumes: Arc<Volumes>,
     told: Arc<Told>,
     tasks: TaskTracker,
     clock: Clock,
@@ -149,14 +203,15 @@ impl Recorder {
             store: store.clone(),
             access,
             archive,
-            volumes: volumes.clone(),
+            volumes,
             control: told.clone(),
+            storage: told.clone(),
             metrics: Arc::new(Metrics::new("0.0.0-test").unwrap()),
             source: Arc::new(Nothing),
             clock: clock.clone(),
             tasks: tasks.clone(),
         });
-        Self { router, store, volumes, told, tasks, clock, volume, _folder: folder }
+        Self { router, store, told, tasks, clock, volume, _folder: folder }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
@@ -167,6 +222,29 @@ impl Recorder {
         assert!(!text.contains(SECRET), "a password in an answer: {text}");
         assert!(!format!("{:?}", parts.headers).contains(SECRET), "a password in a header");
         Answer { status: parts.status, headers: parts.headers, text }
+    }
+
+    /// As somebody of that role.
+    async fn ask_as(
+        &self,
+        role: UserRole,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Answer {
+        let name = format!("{role:?}").to_lowercase();
+        if self.store.user_by_name(&name).await.unwrap().is_none() {
+            let mut user = self.store.user_by_name("admin").await.unwrap().unwrap();
+            // Basic needs no Digest secret, and the administrator's password will do.
+            user.id = crate::id::UserId::generate(&self.clock);
+            user.name.clone_from(&name);
+            user.role = role;
+            self.store.put_user(&user).await.unwrap();
+        }
+        let mut request = request(method, path, body);
+        let login = basic(&name, PASSWORD).parse().unwrap();
+        request.headers_mut().insert(header::AUTHORIZATION, login);
+        self.send(request).await
     }
 
     /// As the administrator.

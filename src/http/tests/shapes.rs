@@ -10,7 +10,14 @@ async fn the_description_lists_every_route_and_every_listed_route_is_there() {
     let listed = paths(&recorder).await;
     let names: Vec<_> = listed.iter().map(|(p, _)| p.as_str()).collect();
     for path in [
+        "/api/v1/audit",
         "/api/v1/cameras",
+        "/api/v1/cameras/{slug}/locks",
+        "/api/v1/cameras/{slug}/locks/{id}",
+        "/api/v1/events",
+        "/api/v1/storage",
+        "/api/v1/storage/confirm-clock",
+        "/api/v1/storage/plan",
         "/api/v1/cameras/probe",
         "/api/v1/cameras/{slug}",
         "/api/v1/cameras/{slug}/segments",
