@@ -141,6 +141,12 @@ fn record(out: &mut Exposition, stream: &Stream, labels: Labels<'_>) {
         ),
         ("vedette_record_gaps_total", "Gaps begun.", &c.gaps),
         ("vedette_record_rows_lost_total", "Index rows that could not be written.", &c.rows_lost),
+        ("vedette_record_rows_retried_total", "Index rows tried again.", &c.rows_retried),
+        (
+            "vedette_record_adopted_segments_total",
+            "Segments taken up from their files.",
+            &c.adopted,
+        ),
     ] {
         out.counter(name, help, labels, value.load(Relaxed) as f64);
     }
@@ -152,6 +158,9 @@ fn disk(out: &mut Exposition, c: &VolumeCounters, labels: Labels<'_>) {
         ("vedette_disk_write_errors_total", "Writes that failed.", &c.write_errors),
         ("vedette_disk_sync_errors_total", "Syncs that failed.", &c.sync_errors),
         ("vedette_disk_refused_writes_total", "Writes refused by a full queue.", &c.refused),
+        ("vedette_disk_evicted_total", "Fragments shed from a full queue.", &c.evicted),
+        ("vedette_disk_distrusted_total", "Segments ended because a sync failed.", &c.distrusted),
+        ("vedette_disk_panics_total", "Threads of the volume that panicked.", &c.panics),
     ] {
         out.counter(name, help, labels, value.load(Relaxed) as f64);
     }

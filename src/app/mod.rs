@@ -155,12 +155,14 @@ impl App {
             .ensure_admin(config.auth.admin_password.clone())
             .await
             .context("make the first administrator")?;
+        let rebuild = Arc::<Progress>::default();
         let storage = Arc::new(storage::Storage {
             store: store.clone(),
             volumes: volumes.clone(),
             retention: Arc::clone(retaining.retention()),
             retaining: retaining.health(),
             age: age_hold.clone(),
+            rebuild: Arc::clone(&rebuild),
             clock: clock.clone(),
         });
         let source = collect::Collector {
@@ -204,7 +206,7 @@ impl App {
             router,
             tasks,
             first_password,
-            rebuild: Arc::default(),
+            rebuild,
             lost,
             _lock: lock,
         })

@@ -1,21 +1,20 @@
 //! Volumes, retention and the clock, as the API and the metrics see them.
 
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+use super::index;
 use crate::{
     clock::{AgeHold, Clock},
-    disk::{VolumeHealth, Volumes},
+    disk::{VolumeHealth, VolumeState, Volumes},
     http::{
         HoldReport, LimitName, LimitReport, ObstacleName, PlanReport, PlannedDeletion,
         StorageControl, StreamFootage, VolumeCondition, VolumeReport,
     },
-    proto::time::WallSpan,
+    proto::time::{WallSpan, WallTime},
+    rebuild::Progress,
     retention::{
         self, OnHold, Report, Retention, RetentionError,
         plan::{Blocked, LimitState, Reason, Scope, State},
@@ -36,20 +35,16 @@ pub(super) struct Storage {
     /// How retention's task does.
     pub(super) retaining: watch::Receiver<Health>,
     pub(super) age: AgeHold,
+    /// How far the index is, when it had to be made again.
+    pub(super) rebuild: Arc<Progress>,
     pub(super) clock: Clock,
 }
 
 impl StorageControl for Storage {
     fn volumes(&self) -> Vec<VolumeReport> {
         let report = self.retention.report();
-        let all = self.volumes.health().into_iter();
-        let counters = self.volumes.counters();
-        all.map(|health| {
-            let queued = counters.iter().find(|(name, _)| *name == health.path);
-            let queued = queued.map_or(0, |(_, c)| c.queue_bytes.load(Relaxed));
-            volume(health, queued, &report)
-        })
-        .collect()
+        let now = self.clock.now();
+        self.volumes.health().into_iter().map(|health| volume(health, now, &report)).collect()
     }
 
     fn footage(&self) -> Vec<StreamFootage> {
@@ -110,7 +105,9 @@ impl StorageControl for Storage {
             warnings
                 .push("the clock may be wrong: nothing is deleted because of its age".to_owned());
         }
-        if let Some(OnHold::Rebuild(why)) = &report.on_hold {
+        if let Some(progress) = index::under_way(&self.rebuild) {
+            warnings.push(progress);
+        } else if let Some(OnHold::Rebuild(why)) = &report.on_hold {
             warnings.push(format!("the index is being made anew from the files ({why})"));
         }
         let mut blocked: Vec<_> = report
@@ -134,25 +131,31 @@ impl StorageControl for Storage {
 
 /// How a volume is.
 pub(super) fn condition(health: &VolumeHealth) -> VolumeCondition {
-    if health.writable { VolumeCondition::Ready } else { VolumeCondition::Failing }
+    match health.state {
+        VolumeState::Ready => VolumeCondition::Ready,
+        VolumeState::Full => VolumeCondition::Full,
+        VolumeState::Failing => VolumeCondition::Failing,
+        VolumeState::ReadOnly => VolumeCondition::ReadOnly,
+        VolumeState::Missing => VolumeCondition::Missing,
+    }
 }
 
-fn volume(health: VolumeHealth, queued: u64, report: &Report) -> VolumeReport {
+fn volume(health: VolumeHealth, now: WallTime, report: &Report) -> VolumeReport {
     let state = condition(&health);
     let known = report.volumes.iter().find(|v| *v.volume == *health.path);
     let days = |seconds: Option<u64>| seconds.map(|s| s as f64 / DAY_SECONDS);
     let rate = known.and_then(|v| v.write_rate).map(|rate| rate as f64);
     VolumeReport {
         state,
-        reason: health.last_error,
+        reason: health.reason,
         path: health.path,
-        since: None,
+        since: Some(now - WallSpan::from(Duration::from_secs(health.for_seconds))),
         bytes: known.map_or(0, |v| v.used_bytes),
         free_bytes: health.free_bytes,
         total_bytes: health.total_bytes,
         max_bytes: known.and_then(|v| v.max_bytes),
         min_free_bytes: known.map_or(0, |v| v.min_free_bytes),
-        queue_seconds: rate.filter(|r| *r > 0.0).map_or(0.0, |rate| queued as f64 / rate),
+        queue_seconds: health.queue_seconds,
         write_bytes_per_second: rate,
         days_left: days(known.and_then(|v| v.seconds_left)),
         holds_days: days(known.and_then(|v| v.seconds_held)),

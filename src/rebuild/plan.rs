@@ -131,10 +131,7 @@ fn islands(pieces: &mut Vec<Piece>, stream: StreamId, line: &mut Line) -> Vec<Is
     let mut moved: BTreeMap<SegmentId, RunId> = BTreeMap::new();
     for piece in pieces.iter() {
         let before = islands.last_mut().filter(|i| i.last.run == piece.run);
-        let joins = match &before {
-            None => None,
-            Some(island) => Some(joins(&island.last, piece)),
-        };
+        let joins = before.as_ref().map(|island| joins(&island.last, piece));
         if let (Some(island), Some(Ok(()))) = (before, joins) {
             // As the recorder has it: a segment ends where the next one begins.
             let last = &island.last;

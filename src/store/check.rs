@@ -18,7 +18,7 @@ const SMALL: u64 = 16 << 20;
 static MIGRATOR: Migrator = sqlx::migrate!();
 
 /// All tables, with the order in which their rows lie.
-const TABLES: [(&str, &str); 21] = [
+const TABLES: [(&str, &str); 22] = [
     ("meta", "key"),
     ("camera", "id"),
     ("stream", "id"),
@@ -34,6 +34,7 @@ const TABLES: [(&str, &str); 21] = [
     ("footage_lock", "id"),
     ("unlink", "id"),
     ("event", "id"),
+    ("mark", "id"),
     ("audit", "id"),
     ("volume_use", "stream, volume"),
     ("state_generation", "one"),

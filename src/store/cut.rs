@@ -15,13 +15,13 @@ use crate::{
 };
 
 const OF_SEGMENT: &str = "
-    select segment.stream, segment.run, segment.sequence, run.epoch, run.start_us, run.end_us
+    select segment.stream, segment.run, segment.start_us as at_us, run.epoch, run.start_us, run.end_us
     from segment join run on run.id = segment.run
     where segment.id = ?1";
-const NEXT: &str = "select start_us from segment where run = ?1 and sequence > ?2
-                    order by sequence limit 1";
+const NEXT: &str = "select start_us from segment where run = ?1 and start_us > ?2
+                    order by start_us limit 1";
 const SET_END: &str = "update run set end_us = max(start_us, ?2) where id = ?1";
-const MOVE: &str = "update segment set run = ?3 where run = ?1 and sequence > ?2";
+const MOVE: &str = "update segment set run = ?3 where run = ?1 and start_us > ?2";
 /// The gap that began where the run was thought to end begins earlier now.
 const WIDEN: &str = "update gap set start_us = ?3 where stream = ?1 and start_us = ?2
                      and (end_us is null or end_us > ?3)";
@@ -30,7 +30,7 @@ const WIDEN: &str = "update gap set start_us = ?3 where stream = ?1 and start_us
 struct Row {
     stream: StreamId,
     run: RunId,
-    sequence: i64,
+    at_us: i64,
     epoch: i64,
     start_us: i64,
     end_us: Option<i64>,
@@ -74,7 +74,7 @@ async fn cut(
     let Some(row) = row else { return Ok(()) };
     let next: Option<i64> = sqlx::query_scalar(NEXT)
         .bind(row.run)
-        .bind(row.sequence)
+        .bind(row.at_us)
         .fetch_optional(&mut *db)
         .await
         .map_err(failed(what))?;
@@ -118,7 +118,7 @@ async fn cut(
     super::run::insert(db, run).await?;
     sqlx::query(MOVE)
         .bind(row.run)
-        .bind(row.sequence)
+        .bind(row.at_us)
         .bind(rest)
         .execute(&mut *db)
         .await

@@ -118,6 +118,10 @@ fn index(out: &mut Exposition, storage: &Storage) {
         let labels = [("kind", kind.as_str())];
         out.gauge("vedette_store_trouble", help, &labels, flag(now == Some(kind)));
     }
+    for (state, files) in [("done", storage.rebuild.done()), ("total", storage.rebuild.total())] {
+        let help = "Files of the index that is being made again, or was since the start.";
+        out.gauge("vedette_rebuild_files", help, &[("state", state)], files as f64);
+    }
 }
 
 fn clock(out: &mut Exposition, storage: &Storage) {

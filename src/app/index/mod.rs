@@ -248,8 +248,8 @@ fn rebuild_chain(error: &dyn std::error::Error) -> String {
     rebuild::chain(error)
 }
 
-/// Whether a rebuild is under way, for `/readyz`.
-pub(super) fn not_ready(progress: &Progress) -> Option<String> {
+/// How far a rebuild is that is under way, for `/readyz`.
+pub(super) fn under_way(progress: &Progress) -> Option<String> {
     progress.is_running().then(|| {
         format!(
             "the index is being made again ({} of {} files): {}",
