@@ -148,8 +148,7 @@ impl State {
         self.of_segments = 0;
         for row in rows {
             if !row.of_segment() || left == 0 {
-                let orphan =
-                    matches!(&row, Row::CloseSegment(c) if self.given_up.remove(&c.id));
+                let orphan = matches!(&row, Row::CloseSegment(c) if self.given_up.remove(&c.id));
                 if orphan {
                     all_closed.extend(row.closes());
                 } else {
@@ -416,7 +415,9 @@ impl RowWriter {
                 store.cut_run(segment, end, reason, RunId::generate(&self.clock)).await
             }
             Row::OpenGap(gap) => store.open_gap(gap).await,
-            Row::TurnGap(at, reason) => store.turn_gap(stream, at, reason, |_| true).await.map(drop),
+            Row::TurnGap(at, reason) => {
+                store.turn_gap(stream, at, reason, |_| true).await.map(drop)
+            }
         }
     }
 }

@@ -6,8 +6,7 @@ use std::collections::HashMap;
 use sqlx::SqliteConnection;
 
 use super::{
-    Result, Store,
-    failed, gap,
+    Result, Store, failed, gap,
     lane::{RUN_FITS, free_lane},
     run, segment, unlink,
 };
