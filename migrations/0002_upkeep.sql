@@ -94,12 +94,12 @@ create trigger volume_use_delete after delete on segment when old.closed = 1 beg
 end;
 
 -- The order in which footage goes: of a stream, and of a stream on one volume.
-create index segment_age on segment (stream, epoch, start_us) where closed = 1;
-create index segment_volume_age on segment (stream, volume, epoch, start_us) where closed = 1;
+create index segment_age on segment (stream, epoch, start_us, id) where closed = 1;
+create index segment_volume_age on segment (stream, volume, epoch, start_us, id) where closed = 1;
 
 -- The segments of a run, by time: deletion asks for the neighbours of one.
 drop index segment_run;
-create index segment_run on segment (run, start_us);
+create index segment_run on segment (run, start_us, id);
 
 -- The newest run of a stream, whatever the clock did.
 create index run_epoch on run (stream, epoch, start_us);

@@ -31,7 +31,7 @@ use crate::{
     store::{Store, StoreError},
 };
 
-/// Files unlinked between two transactions that say so.
+/// Files unlinked between two transactions that say so: what a stop waits for.
 const UNLINKS: u32 = 100;
 
 pub(super) fn router() -> OpenApiRouter<Api> {
@@ -214,9 +214,6 @@ async fn unlink(store: &Store, volumes: &Volumes, tasks: &TaskTracker) -> Result
         after = Some(last.id);
         let mut gone = Vec::with_capacity(files.len());
         for file in files {
-            if tasks.is_closed() {
-                break;
-            }
             match volumes.remove(&file.volume, &file.path).await {
                 Ok(()) => gone.push(file.id),
                 Err(error) => tracing::warn!(%error, "delete a segment file"),

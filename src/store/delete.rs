@@ -14,7 +14,7 @@
 //! What is at the end keeps the id, since the recorder may be adding to it. A run that ends with
 //! what is deleted ends before it; one of which nothing is left goes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, hash_map::Entry};
 
 use sqlx::SqliteConnection;
 
@@ -153,11 +153,11 @@ async fn take_out(
             continue;
         }
         if matches!(cause, Cause::Deletion) {
-            if !locks.contains_key(&row.stream) {
-                locks.insert(row.stream, lock::of_stream(db, row.stream).await?);
-            }
-            let held = locks.get(&row.stream).and_then(|l| l.holding(row.start_us, row.end_us));
-            if held.is_some() {
+            let locks = match locks.entry(row.stream) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(lock::of_stream(db, row.stream).await?),
+            };
+            if locks.holding(row.start_us, row.end_us).is_some() {
                 done.locked.push(row.id);
                 continue;
             }

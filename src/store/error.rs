@@ -2,6 +2,8 @@
 
 use std::{io, sync::Arc};
 
+use sqlx::migrate::MigrateError;
+
 use crate::id::LockId;
 
 /// Why the index could not answer.
@@ -46,7 +48,7 @@ pub enum StoreError {
     Closed,
     /// Migrations failed.
     #[error("migrate the database")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
+    Migrate(#[source] MigrateError),
     /// The database was written by a later version: nothing is wrong with it.
     #[error("the database was made by a later version of vedette (schema {0})")]
     Newer(i64),
@@ -163,7 +165,9 @@ impl StoreError {
         match self {
             Self::Database { source, .. } | Self::Transaction { source, .. } => Trouble::of(source),
             Self::Unusable { .. } | Self::Corrupt(_) => Some(Trouble::Damaged),
-            Self::Migrate(sqlx::migrate::MigrateError::Execute(source)) => Trouble::of(source),
+            Self::Migrate(
+                MigrateError::Execute(source) | MigrateError::ExecuteMigration(source, _),
+            ) => Trouble::of(source),
             _ => None,
         }
     }

@@ -17,8 +17,8 @@ use crate::{
     proto::time::{WallSpan, WallTime},
 };
 
-/// Footage no further apart is one run: only more without video is a gap (FORMAT.md).
-const JOINS: WallSpan = WallSpan::from_secs(1);
+/// Footage no further apart is one run: only a second without video is a gap (FORMAT.md).
+const JOINS: WallSpan = WallSpan::from_micros(999_999);
 /// Segments in one command when adopting.
 const AT_ONCE: usize = 64;
 /// Where a run is put while its lane is chosen.
@@ -28,7 +28,6 @@ const IS_KNOWN: &str = "select 1 from segment where id = ?1";
 const IS_STREAM: &str = "
     select 1 from stream cross join camera on camera.id = stream.camera
     where stream.id = ?1 and camera.doomed_us is null";
-const RUN: &str = "select id, stream, epoch, start_us, end_us from run where id = ?1";
 const PUT_ASIDE: &str = "update run set lane = ?2 where id = ?1";
 const PUT_BACK: &str = "update run set lane = ?2, start_us = ?3, end_us = ?4 where id = ?1";
 
@@ -85,7 +84,7 @@ async fn import(db: &mut SqliteConnection, rows: Import) -> Result<Imported> {
         if !is_there(db, IS_STREAM, row.stream.0).await? {
             continue;
         }
-        match of_id(db, row.id).await? {
+        match run::of_id(db, row.id).await? {
             None => run::insert(db, row).await?,
             Some(known) => {
                 let end = known.end.zip(row.end).map(|(a, b)| a.max(b));
@@ -98,7 +97,7 @@ async fn import(db: &mut SqliteConnection, rows: Import) -> Result<Imported> {
             continue;
         }
         let WholeSegment { opened, closed } = whole;
-        if of_id(db, opened.run).await?.is_none() {
+        if run::of_id(db, opened.run).await?.is_none() {
             run::insert(db, own_run(&opened, opened.run, closed.end)).await?;
         }
         put(db, opened, closed).await?;
@@ -136,7 +135,7 @@ async fn adopt(
             opened.start..closed.end.clamp(opened.start, opened.start + segment::MAX_SEGMENT);
         let mut joined = false;
         for id in [Some(named), instead.get(&named).copied()].into_iter().flatten() {
-            if let Some(run) = of_id(db, id).await?
+            if let Some(run) = run::of_id(db, id).await?
                 && joins(&run, &opened, &range)
             {
                 join(db, &run, &range).await?;
@@ -146,7 +145,7 @@ async fn adopt(
             }
         }
         if !joined {
-            if of_id(db, named).await?.is_some() {
+            if run::of_id(db, named).await?.is_some() {
                 opened.run = RunId::generate(clock);
                 instead.insert(named, opened.run);
                 done.new_runs.push(opened.run);
@@ -194,12 +193,6 @@ async fn is_there(db: &mut SqliteConnection, sql: &'static str, id: i64) -> Resu
         .await
         .map_err(failed("look for a row to import"))?;
     Ok(row.is_some())
-}
-
-async fn of_id(db: &mut SqliteConnection, id: RunId) -> Result<Option<RunRow>> {
-    let row: Option<run::Row> =
-        sqlx::query_as(RUN).bind(id).fetch_optional(db).await.map_err(failed("look for a run"))?;
-    row.map(run::Row::into_run).transpose()
 }
 
 fn own_run(opened: &NewSegment, id: RunId, end: WallTime) -> RunRow {

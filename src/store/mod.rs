@@ -46,6 +46,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod token;
+mod turn;
 mod unlink;
 mod user;
 mod volume;

@@ -61,6 +61,7 @@ pub(super) const OVERLAPPING: &str = "
         and (run.end_us is null or run.end_us > run.start_us)
     order by start_us, id
     limit ?4";
+const BY_ID: &str = "select id, stream, epoch, start_us, end_us from run where id = ?1";
 const OF_STREAM: &str = "select id, stream, epoch, start_us, end_us from run
                          where stream = ?1 order by start_us, id";
 pub(super) const LASTING: &str = "select id, stream, epoch, start_us, end_us from run
@@ -84,22 +85,7 @@ impl Store {
     /// segments is taken out.
     pub async fn close_run(&self, run: RunId, end: WallTime) -> Result<()> {
         self.writer
-            .write("end a run", move |db| {
-                Box::pin(async move {
-                    sqlx::query(END)
-                        .bind(run)
-                        .bind(end.as_micros())
-                        .execute(&mut *db)
-                        .await
-                        .map_err(failed("end a run"))?;
-                    sqlx::query(DELETE_EMPTY)
-                        .bind(run)
-                        .execute(&mut *db)
-                        .await
-                        .map_err(failed("take out an empty run"))?;
-                    Ok(())
-                })
-            })
+            .write("end a run", move |db| Box::pin(async move { self::end(db, run, end).await }))
             .await
     }
 
@@ -142,6 +128,30 @@ impl Store {
             .map_err(failed("list runs that last"))?;
         rows.into_iter().map(Row::into_run).collect()
     }
+}
+
+pub(super) async fn end(db: &mut SqliteConnection, run: RunId, end: WallTime) -> Result<()> {
+    sqlx::query(END)
+        .bind(run)
+        .bind(end.as_micros())
+        .execute(&mut *db)
+        .await
+        .map_err(failed("end a run"))?;
+    sqlx::query(DELETE_EMPTY)
+        .bind(run)
+        .execute(&mut *db)
+        .await
+        .map(|_| ())
+        .map_err(failed("take out an empty run"))
+}
+
+pub(super) async fn of_id(db: &mut SqliteConnection, id: RunId) -> Result<Option<RunRow>> {
+    let row: Option<Row> = sqlx::query_as(BY_ID)
+        .bind(id)
+        .fetch_optional(db)
+        .await
+        .map_err(failed("look for a run"))?;
+    row.map(Row::into_run).transpose()
 }
 
 pub(super) async fn insert(db: &mut SqliteConnection, run: RunRow) -> Result<()> {

@@ -67,6 +67,16 @@ struct StreamRow {
     hidden_us: Option<i64>,
 }
 
+#[derive(sqlx::FromRow)]
+struct TokenRow {
+    id: TokenId,
+    user: UserId,
+    name: String,
+    hash: Vec<u8>,
+    expires_us: Option<i64>,
+    created_us: i64,
+}
+
 const CAMERAS: &str = "
     select id, slug, name, enabled, username, password_sealed, record, max_age_s, max_bytes,
            volume, created_us, updated_us, deleted_us
@@ -151,11 +161,15 @@ async fn read(db: &mut SqliteConnection) -> Result<State> {
         let digest_sealed = SealedBytes(digest);
         Ok(UserState { id, name, role: user_role(&role)?, password_hash, digest_sealed })
     };
-    let tokens: Vec<(TokenId, UserId, String, Vec<u8>, Option<i64>, i64)> =
+    let tokens: Vec<TokenRow> =
         sqlx::query_as(TOKENS).fetch_all(&mut *db).await.map_err(failed(WHAT))?;
-    let token = |(id, user, name, hash, expires_us, created_us)| {
-        let hash = SealedBytes(hash);
-        TokenState { id, user, name, hash, expires_us, created_us }
+    let token = |row: TokenRow| TokenState {
+        id: row.id,
+        user: row.user,
+        name: row.name,
+        hash: SealedBytes(row.hash),
+        expires_us: row.expires_us,
+        created_us: row.created_us,
     };
     let locks: Vec<(LockId, CameraId, i64, i64, String, i64, String)> =
         sqlx::query_as(LOCKS).fetch_all(&mut *db).await.map_err(failed(WHAT))?;

@@ -275,6 +275,9 @@ impl Lead {
             let outcome = match ended {
                 Ok(()) => {
                     self.shared.met(trouble);
+                    if trouble.is_some_and(lasts) {
+                        self.connection = None;
+                    }
                     Ok(())
                 }
                 Err(Broken { source, within }) => {
@@ -320,12 +323,8 @@ impl Lead {
             Err(sqlx::Error::Database(error)) => error.code().as_deref() == Some(ROLLED_BACK),
             Err(_) => false,
         };
-        let lasting = matches!(Trouble::of(cause), Some(Trouble::Io | Trouble::ReadOnly));
-        if (!in_order || lasting)
-            && let Some(connection) = self.connection.take()
-        {
-            // Closes without a checkpoint or a word; also one whose thread is gone.
-            drop(connection);
+        if !in_order || Trouble::of(cause).is_some_and(lasts) {
+            self.connection = None;
         }
     }
 
@@ -356,6 +355,12 @@ impl Lead {
         let error = cut.err().map(|e| e.to_string());
         tracing::warn!(bytes, error, "the write-ahead log could not be cut back: a long read?");
     }
+}
+
+/// Whether a connection that met this may stay in it when the disk is well again: its files may
+/// have been opened read-only, or be gone.
+const fn lasts(trouble: Trouble) -> bool {
+    matches!(trouble, Trouble::Io | Trouble::ReadOnly)
 }
 
 /// How often what is mirrored to the volumes has changed.

@@ -1,10 +1,16 @@
 //! Every query against a real file database.
 
 mod cameras;
+mod copies;
+mod deleting;
 mod footage;
+mod history;
+mod importing;
+mod mirror;
 mod opening;
 mod plans;
 mod timeline;
+mod trouble;
 
 use super::*;
 use crate::{

@@ -69,14 +69,23 @@ async fn a_write_that_fails_takes_no_other_down() {
     let stream = fixture.stream().await;
     let run = fixture.run(stream, 1, TEN).await;
     let store = &fixture.store;
-    // Queued together: a duplicate, a segment of an unknown run, and good ones around them.
+    // Queued together: another's id, a segment of an unknown run, and good ones around them.
+    let path = |path: &str| path.to_owned();
+    let stranger = NewSegment { path: path("other.mp4"), ..segment(stream, run, 1, after(1)) };
     let results = futures_util::future::join_all(
-        [(1, run), (1, run), (2, RunId(404)), (3, run)]
-            .map(|(id, run)| store.open_segment(segment(stream, run, id, after(id)))),
+        [
+            segment(stream, run, 1, after(1)),
+            stranger,
+            segment(stream, run, 1, after(1)),
+            segment(stream, RunId(404), 2, after(2)),
+            segment(stream, run, 3, after(3)),
+        ]
+        .map(|new| store.open_segment(new)),
     )
     .await;
     let ok: Vec<_> = results.iter().map(Result::is_ok).collect();
-    assert_eq!(ok, [true, false, false, true]);
+    assert_eq!(ok, [true, false, true, false, true]);
+    assert!(matches!(results[1], Err(StoreError::Conflict("segment"))), "{results:?}");
     let ids: Vec<_> =
         store.open_segments().await.unwrap().into_iter().map(|s| s.opened.id.0).collect();
     assert_eq!(ids, [1, 3]);
@@ -103,7 +112,7 @@ async fn a_command_that_fails_halfway_leaves_nothing_behind() {
 }
 
 #[tokio::test]
-async fn when_the_transaction_itself_breaks_everyone_in_it_is_told_and_the_next_one_works() {
+async fn when_the_transaction_itself_breaks_those_who_were_in_it_are_told_and_the_others_go_on() {
     let fixture = Fixture::new().await;
     let store = &fixture.store;
     // Ends the shared transaction under the writer's feet, as a full disk would.
@@ -114,10 +123,12 @@ async fn when_the_transaction_itself_breaks_everyone_in_it_is_told_and_the_next_
     });
     let (before, broken, behind) =
         tokio::join!(store.set_meta("a", "1"), breaking, store.set_meta("b", "2"));
-    for result in [before, broken, behind] {
+    for result in [before, broken] {
         assert!(matches!(result, Err(StoreError::Transaction { .. })), "{result:?}");
     }
+    behind.unwrap();
     assert_eq!(store.meta("a").await.unwrap(), None);
+    assert_eq!(store.meta("b").await.unwrap().as_deref(), Some("2"));
     store.set_meta("a", "3").await.unwrap();
     assert_eq!(store.meta("a").await.unwrap().as_deref(), Some("3"));
 }

@@ -257,3 +257,40 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn footage_that_begins_ends_the_gap_and_a_gap_begins_where_it_ends() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    let stream = fixture.stream().await;
+    store.open_gap(gap(stream, 0, GapReason::Starting)).await.unwrap();
+    let run =
+        |id, start| RunRow { id: RunId(id), stream, epoch: 0, start: after(start), end: None };
+    for _ in 0..2 {
+        let first = segment(stream, RunId(1), 1, after(10));
+        store.begin_run(run(1, 10), first).await.unwrap();
+    }
+    assert_eq!(store.open_gap_of(stream).await.unwrap(), None);
+    for _ in 0..2 {
+        let stalled = gap(stream, 30, GapReason::Stalled);
+        store.end_run(RunId(1), after(30), stalled).await.unwrap();
+    }
+    // Said again much later: the gap that lasts now is another's business.
+    store.begin_run(run(1, 10), segment(stream, RunId(1), 1, after(10))).await.unwrap();
+    let found = store.gaps_overlapping(stream, after(0)..after(99), 9).await.unwrap();
+    let starting = Gap { end: Some(after(10)), ..gap(stream, 0, GapReason::Starting) };
+    assert_eq!(found, [starting, gap(stream, 30, GapReason::Stalled)]);
+    let coverage = store.coverage(stream, after(0)..after(40)).await.unwrap();
+    assert_eq!(coverage.recorded, WallSpan::from_secs(20));
+
+    // Nothing of it happens when a part of it cannot.
+    let stranger = segment(StreamId(404), RunId(2), 2, after(40));
+    assert!(store.begin_run(run(2, 40), stranger).await.is_err());
+    assert_eq!(store.runs(stream).await.unwrap().len(), 1);
+    assert!(store.open_gap_of(stream).await.unwrap().is_some());
+    // A run whose row was lost: the gap begins where it is said to.
+    store.close_gap(stream, after(50)).await.unwrap();
+    let crash = gap(stream, 60, GapReason::Crash);
+    store.end_run(RunId(404), after(60), crash).await.unwrap();
+    assert_eq!(store.open_gap_of(stream).await.unwrap(), Some(crash));
+}
