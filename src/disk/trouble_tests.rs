@@ -163,7 +163,7 @@ async fn below_its_reserve_a_volume_is_full_asks_for_room_and_takes_segments_whe
     assert!(matches!(bench.next().await, Completion::Finished { .. }));
     match bench.next().await {
         Completion::Closed { bytes, durable: true, .. } => {
-            assert_eq!(bytes, end + 4, "with a tail")
+            assert_eq!(bytes, end + 4, "with a tail");
         }
         other => panic!("{other:?}"),
     }

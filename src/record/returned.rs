@@ -35,7 +35,7 @@ pub async fn run(store: Store, volumes: Arc<Volumes>, clock: Clock, stop: Cancel
             match returned(&store, &volumes, &clock, volume).await {
                 Ok(mended) => tracing::info!(%volume, mended, "a volume is back"),
                 Err(error) => {
-                    tracing::error!(%volume, error = chain(&error), "see to a volume that is back")
+                    tracing::error!(%volume, error = chain(&error), "see to a volume that is back");
                 }
             }
         }
