@@ -146,10 +146,10 @@ fn tell(change: &Change) {
             held.left.as_secs_f64() / 3_600.0,
         ),
         Change::Back => {
-            tracing::warn!("the machine's clock is right again: footage ages as before")
+            tracing::warn!("the machine's clock is right again: footage ages as before");
         }
         Change::Confirmed => {
-            tracing::warn!("the machine's clock was confirmed: footage ages by it")
+            tracing::warn!("the machine's clock was confirmed: footage ages by it");
         }
         Change::Accepted => {
             tracing::warn!("the machine's clock has gone on for a day: footage ages by it");

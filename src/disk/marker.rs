@@ -62,7 +62,11 @@ fn marker_path(root: &Path) -> PathBuf {
 
 /// Takes a volume into use: its marker is checked, or made where none is expected, and its lock is
 /// taken, which the system gives back when we die. Blocks.
-pub(super) fn claim(fs: &dyn Fs, root: &Path, expected: Option<&str>) -> Result<Claimed, Unclaimed> {
+pub(super) fn claim(
+    fs: &dyn Fs,
+    root: &Path,
+    expected: Option<&str>,
+) -> Result<Claimed, Unclaimed> {
     let found = match read(fs, root) {
         Ok(found) => found,
         Err(e) => return Err(away(super::state::state_of(&e), format!("read its marker: {e}"))),
@@ -85,9 +89,8 @@ pub(super) fn claim(fs: &dyn Fs, root: &Path, expected: Option<&str>) -> Result<
     let lock = lock(root, found.is_some())?;
     let id = match found {
         Some(id) => id,
-        None => make(fs, root).map_err(|e| {
-            away(super::state::state_of(&e), format!("write its marker: {e}"))
-        })?,
+        None => make(fs, root)
+            .map_err(|e| away(super::state::state_of(&e), format!("write its marker: {e}")))?,
     };
     let device = fs
         .device(root)

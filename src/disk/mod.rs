@@ -57,6 +57,4 @@ pub use room::Room;
 pub use single::Volume;
 pub use state::{VolumeState, is_full};
 pub use unlink::NotUnlinked;
-pub use volume::{
-    NoRoom, Options, Settings, VolumeError, VolumeHealth, VolumeSettings, Volumes,
-};
+pub use volume::{NoRoom, Options, Settings, VolumeError, VolumeHealth, VolumeSettings, Volumes};

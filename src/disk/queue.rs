@@ -134,7 +134,8 @@ impl State {
 
     /// Takes the newest fragment of `stream` out; says how large it was.
     fn evict(&mut self, stream: StreamId) -> Option<usize> {
-        let appends = |q: &Queued| q.stream == stream && matches!(q.command, Command::Append { .. });
+        let appends =
+            |q: &Queued| q.stream == stream && matches!(q.command, Command::Append { .. });
         let at = self.commands.iter().rposition(appends)?;
         let queued = self.commands.get_mut(at)?;
         let Command::Append { segment, .. } = queued.command else { return None };
@@ -298,12 +299,7 @@ impl SegmentWriter {
     /// # Errors
     ///
     /// [`Refused::Stopped`].
-    pub fn close(
-        mut self,
-        tail: Vec<Bytes>,
-        fragments: usize,
-        now: bool,
-    ) -> Result<(), Refused> {
+    pub fn close(mut self, tail: Vec<Bytes>, fragments: usize, now: bool) -> Result<(), Refused> {
         self.closed = true;
         let close = Command::Close { segment: self.segment, tail, fragments, now };
         self.queue.submit(self.stream, close)

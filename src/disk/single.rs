@@ -233,10 +233,7 @@ impl Drop for Volume {
 }
 
 /// Starts a thread; the receiver hears when it has ended, however it ended.
-fn thread(
-    name: &str,
-    work: impl FnOnce() + Send + 'static,
-) -> std::io::Result<mpsc::Receiver<()>> {
+fn thread(name: &str, work: impl FnOnce() + Send + 'static) -> std::io::Result<mpsc::Receiver<()>> {
     let (ended, receiver) = mpsc::channel::<()>();
     let work = move || {
         let _ended = ended;

@@ -175,9 +175,8 @@ impl Syncer {
         let ground = &*self.ground;
         let began = Instant::now();
         // One that fails leaves the question which file it was: each is asked below.
-        let whole = files.len() > ONE_BY_ONE && {
-            self.checked(ground.fs.sync_all(&ground.root)).is_ok()
-        };
+        let whole =
+            files.len() > ONE_BY_ONE && { self.checked(ground.fs.sync_all(&ground.root)).is_ok() };
         let mut closed = Vec::new();
         for (id, dirty) in files {
             let synced = if whole { Ok(()) } else { self.checked(dirty.file.sync()) };

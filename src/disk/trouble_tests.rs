@@ -162,7 +162,9 @@ async fn below_its_reserve_a_volume_is_full_asks_for_room_and_takes_segments_whe
     writer.close(part("tail"), usize::try_from((end - 11) / 4).unwrap() + 1, true).unwrap();
     assert!(matches!(bench.next().await, Completion::Finished { .. }));
     match bench.next().await {
-        Completion::Closed { bytes, durable: true, .. } => assert_eq!(bytes, end + 4, "with a tail"),
+        Completion::Closed { bytes, durable: true, .. } => {
+            assert_eq!(bytes, end + 4, "with a tail");
+        }
         other => panic!("{other:?}"),
     }
     bench.faults.free.store(MIN * 2, SeqCst);

@@ -8,13 +8,7 @@
 //! ([`Volume`]s fill up together and share the load), among those that are ready. One that fails is
 //! left at the next key frame; one that returns takes part again.
 
-use std::{
-    collections::HashMap,
-    io,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::HashMap, io, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 
@@ -179,10 +173,7 @@ impl Volumes {
             return Err(VolumeError::None);
         }
         let Options { fs, known, pace } = options;
-        let bells = Bells {
-            changed: Arc::new(watch::Sender::new(0)),
-            room: Arc::default(),
-        };
+        let bells = Bells { changed: Arc::new(watch::Sender::new(0)), room: Arc::default() };
         let open = Arc::default();
         // Those that were opened are stopped when they are dropped.
         let volumes = settings.volumes.iter().map(|volume| {
@@ -303,8 +294,7 @@ impl Volumes {
     /// [`ReadError::Unavailable`] while the volume is not there: what stands at its path then is
     /// not its files.
     pub fn absolute(&self, volume: &str, path: &str) -> Result<PathBuf, ReadError> {
-        let outside =
-            || ReadError::Outside { volume: volume.to_owned(), path: path.to_owned() };
+        let outside = || ReadError::Outside { volume: volume.to_owned(), path: path.to_owned() };
         let found = self.get(volume).ok_or_else(outside)?;
         let absolute = path::below(&found.settings().path, path).ok_or_else(outside)?;
         if found.state().can_be_read() {

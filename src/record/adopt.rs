@@ -90,9 +90,8 @@ async fn from_files(
 ) -> Result<u64, StoreError> {
     let known = known_paths(store, place.stream, volume, from).await?;
     let open = volumes.open_segments().of(place.stream);
-    let is_open = |path: &str| {
-        open.iter().any(|s| s.opened.volume == volume && s.opened.path == path)
-    };
+    let is_open =
+        |path: &str| open.iter().any(|s| s.opened.volume == volume && s.opened.path == path);
     let (mut adopted, mut batch) = (0, Vec::new());
     for path in paths.iter().filter(|p| !is_open(p)) {
         match known.get(path) {

@@ -39,9 +39,8 @@ use tokio::{
 };
 
 use super::{
-    RecorderStatus, Settings, Target,
+    RecorderStatus, Settings, Target, adopt,
     counters::RecorderCounters,
-    adopt,
     epoch::Epochs,
     file::{Owner, RecordedRun, SegmentFile},
     recovery,

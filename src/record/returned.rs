@@ -25,13 +25,18 @@ pub async fn run(store: Store, volumes: Arc<Volumes>, clock: Clock, stop: Cancel
     loop {
         changed.mark_unchanged();
         if let Err(error) = remember(&store, &volumes).await {
-            tracing::warn!(error = chain(&error), "the index does not know the volumes' markers yet");
+            tracing::warn!(
+                error = chain(&error),
+                "the index does not know the volumes' markers yet"
+            );
         }
         let now: HashSet<String> = readable(&volumes);
         for volume in now.difference(&there).filter(|_| !first) {
             match returned(&store, &volumes, &clock, volume).await {
                 Ok(mended) => tracing::info!(%volume, mended, "a volume is back"),
-                Err(error) => tracing::error!(%volume, error = chain(&error), "see to a volume that is back"),
+                Err(error) => {
+                    tracing::error!(%volume, error = chain(&error), "see to a volume that is back");
+                }
             }
         }
         (there, first) = (now, false);
@@ -80,8 +85,7 @@ async fn returned(
     for camera in store.cameras().await? {
         for stream in &camera.streams {
             let (slug, now) = (&camera.slug, clock.now());
-            mended +=
-                adopt::unindexed(store, volumes, slug, stream.role, stream.id, now).await?;
+            mended += adopt::unindexed(store, volumes, slug, stream.role, stream.id, now).await?;
         }
     }
     Ok(mended)

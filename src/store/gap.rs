@@ -78,9 +78,7 @@ impl Store {
             return Ok(());
         }
         self.writer
-            .write("begin a gap", move |db| {
-                Box::pin(async move { begin(db, gap).await })
-            })
+            .write("begin a gap", move |db| Box::pin(async move { begin(db, gap).await }))
             .await
     }
 

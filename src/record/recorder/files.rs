@@ -194,7 +194,8 @@ impl Task {
         let id = RunId::generate(&self.clock);
         let mut sequence = 0;
         for file in self.files.iter_mut().skip(at + 1).filter(|f| f.run.id == old) {
-            file.run = RecordedRun { id, previous_end: reason, next_sequence: sequence, ..file.run };
+            file.run =
+                RecordedRun { id, previous_end: reason, next_sequence: sequence, ..file.run };
             file.first_of_run = sequence == 0;
             sequence += 1;
         }
