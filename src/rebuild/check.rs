@@ -524,9 +524,8 @@ impl Check<'_> {
                 tokio::time::sleep(LOOK_AGAIN).await;
             }
         }
-        let mended = self.options.repair
-            && !differs.is_empty()
-            && self.pass.settle(of, learned).await?;
+        let mended =
+            self.options.repair && !differs.is_empty() && self.pass.settle(of, learned).await?;
         for (kind, detail) in differs {
             // Two files at the same time stay two files.
             let mended = mended && kind == Kind::Timeline;
@@ -589,11 +588,7 @@ fn differences(now: &Timeline) -> Vec<(Kind, String)> {
     for (a, b) in &now.line.overlaps {
         found.push((Kind::Overlap, format!("segments {a} and {b} lie at the same time")));
     }
-    let copy = Timeline {
-        runs: now.runs.clone(),
-        gaps: now.gaps.clone(),
-        line: now.line.clone(),
-    };
+    let copy = Timeline { runs: now.runs.clone(), gaps: now.gaps.clone(), line: now.line.clone() };
     let Some(rewrite) = copy.rewrite() else { return found };
     let span = |g: &Gap| {
         let end = g.end.map_or_else(|| "now".to_owned(), |e| e.to_string());
@@ -602,7 +597,8 @@ fn differences(now: &Timeline) -> Vec<(Kind, String)> {
     let old: BTreeSet<_> = rewrite.old_gaps.iter().map(|g| (g.start, g.end, g.reason)).collect();
     let new: BTreeSet<_> = rewrite.gaps.iter().map(|g| (g.start, g.end, g.reason)).collect();
     for gap in rewrite.gaps.iter().filter(|g| !old.contains(&(g.start, g.end, g.reason))) {
-        let detail = format!("{}: a gap ({}) that the index does not have so", span(gap), gap.reason);
+        let detail =
+            format!("{}: a gap ({}) that the index does not have so", span(gap), gap.reason);
         found.push((Kind::Timeline, detail));
     }
     for gap in rewrite.old_gaps.iter().filter(|g| !new.contains(&(g.start, g.end, g.reason))) {

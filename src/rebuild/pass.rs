@@ -237,10 +237,8 @@ impl Pass<'_> {
             run.start = run.start.min(opened.start);
             run.end = run.end.max(Some(end));
         }
-        let segments = batch
-            .drain(..)
-            .map(|f| WholeSegment { opened: f.opened, closed: f.closed })
-            .collect();
+        let segments =
+            batch.drain(..).map(|f| WholeSegment { opened: f.opened, closed: f.closed }).collect();
         let rows = Import { runs: runs.into_values().collect(), segments, gaps: Vec::new() };
         learned.imported += self.store.import(rows).await?.segments;
         Ok(())
@@ -433,10 +431,8 @@ impl Timeline {
         wanted.sort_by_key(by_start);
         old_runs.sort_by_key(|r| r.id);
         runs.sort_by_key(|r| r.id);
-        let same = old_runs == runs
-            && gaps == wanted
-            && line.moved.is_empty()
-            && line.ends.is_empty();
+        let same =
+            old_runs == runs && gaps == wanted && line.moved.is_empty() && line.ends.is_empty();
         let (moved, ends) = (line.moved, line.ends);
         (!same).then_some(Rewrite { old_runs, old_gaps: gaps, runs, gaps: wanted, moved, ends })
     }

@@ -99,14 +99,11 @@ fn where_the_clock_stepped_back_there_is_no_gap_and_both_runs_stay() {
     let mut later = piece(2, 0, -600);
     later.epoch = 1;
     let line = line(vec![piece(1, 0, 0), later], &About { created: at(-900), ..about(&[]) });
-    assert_eq!(line.runs.iter().map(|r| (r.epoch, r.start)).collect::<Vec<_>>(), [
-        (0, at(0)),
-        (1, at(-600))
-    ]);
-    let gaps = [
-        gap(-900, 0, GapReason::Deleted),
-        lasting(-540, GapReason::VedetteDown),
-    ];
+    assert_eq!(
+        line.runs.iter().map(|r| (r.epoch, r.start)).collect::<Vec<_>>(),
+        [(0, at(0)), (1, at(-600))]
+    );
+    let gaps = [gap(-900, 0, GapReason::Deleted), lasting(-540, GapReason::VedetteDown)];
     assert_eq!(line.gaps, gaps);
     assert!(line.overlaps.is_empty());
 }

@@ -217,9 +217,8 @@ mod tests {
     #[test]
     fn segments_of_all_volumes_are_found_in_the_order_of_time_and_the_rest_is_foreign() {
         let dir = tempfile::tempdir().unwrap();
-        let places: Vec<Place> = ["a", "b"]
-            .map(|v| Place { volume: v.to_owned(), root: dir.path().join(v) })
-            .to_vec();
+        let places: Vec<Place> =
+            ["a", "b"].map(|v| Place { volume: v.to_owned(), root: dir.path().join(v) }).to_vec();
         let put = |path: &str| {
             let path = dir.path().join(path);
             std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -22,9 +22,7 @@ use crate::{
     disk::{Fs, OpenSegment, Volumes},
     footage::{self, MendError, Mended},
     id::{RunId, StreamId},
-    model::{
-        Camera, ClosedSegment, Gap, NewSegment, RecordMode, RunRow, Segment, WholeSegment,
-    },
+    model::{Camera, ClosedSegment, Gap, NewSegment, RecordMode, RunRow, Segment, WholeSegment},
     proto::{
         reason::GapReason,
         time::{WallSpan, WallTime},

@@ -56,11 +56,7 @@ pub(super) fn with(database: &Path, end: &str) -> PathBuf {
 
 /// Renames the index and what belongs to it, to a name that nothing has yet; which. `None`: there was
 /// none.
-pub(super) fn keep_aside(
-    database: &Path,
-    why: &str,
-    clock: &Clock,
-) -> io::Result<Option<PathBuf>> {
+pub(super) fn keep_aside(database: &Path, why: &str, clock: &Clock) -> io::Result<Option<PathBuf>> {
     if !PARTS.iter().any(|part| with(database, part).exists()) {
         return Ok(None);
     }

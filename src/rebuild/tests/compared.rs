@@ -93,8 +93,7 @@ async fn a_segment_without_a_row_is_put_back_where_it_was() {
         let after = finds_and_mends(&house, &[Kind::FileWithoutRow]).await;
         assert_eq!(after.segments.len(), 6);
         let spans = |rows: &Rows| {
-            let all: i64 =
-                rows.runs.iter().map(|r| (r.end.unwrap() - r.start).as_micros()).sum();
+            let all: i64 = rows.runs.iter().map(|r| (r.end.unwrap() - r.start).as_micros()).sum();
             all
         };
         assert_eq!(spans(&after), spans(&before), "nothing of the time is a gap any more");

@@ -141,8 +141,7 @@ fn of_several_copies_the_newest_that_opens_with_our_key_counts() {
         Place { volume: name.to_owned(), root }
     };
     let places = [place("a"), place("b"), place("c"), place("empty")];
-    for (place, (generation, name)) in
-        places.iter().zip([(4, "ours"), (5, "ours"), (99, "theirs")])
+    for (place, (generation, name)) in places.iter().zip([(4, "ours"), (5, "ours"), (99, "theirs")])
     {
         let state = state(generation, &[name.to_owned()]);
         state::write(&RealFs, &place.root, &state).unwrap();
