@@ -10,6 +10,7 @@
 
 mod harness;
 mod live;
+mod maintenance;
 mod operation;
 mod recorded;
 mod recording;
