@@ -2,9 +2,11 @@
 //! fails, tears writes or fills up in the place of the real one.
 
 use std::{
+    ffi::OsString,
     fmt,
     fs::{self, File},
     io::{self, IoSlice, Write},
+    os::unix::fs::{FileExt, MetadataExt},
     path::Path,
     sync::Arc,
 };
@@ -26,6 +28,15 @@ pub trait Fs: fmt::Debug + Send + Sync + 'static {
     /// [`io::ErrorKind::AlreadyExists`], or the system's.
     fn create_file(&self, path: &Path) -> io::Result<Arc<dyn FsFile>>;
 
+    /// Opens a file that exists, to be cut and appended to.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn open_file(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        Ok(Arc::new(File::options().read(true).append(true).open(path)?))
+    }
+
     /// Makes a folder's entries durable.
     ///
     /// # Errors
@@ -46,6 +57,93 @@ pub trait Fs: fmt::Debug + Send + Sync + 'static {
     ///
     /// The system's.
     fn space(&self, root: &Path) -> io::Result<Space>;
+
+    /// Deletes a file.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    /// Deletes a folder that is empty.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        fs::remove_dir(path)
+    }
+
+    /// Gives a file the name `to`, whatever had it before.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)
+    }
+
+    /// What stands in a folder, in no order.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn list(&self, path: &Path) -> io::Result<Vec<Entry>> {
+        let entry = |e: io::Result<fs::DirEntry>| {
+            let e = e?;
+            Ok(Entry { folder: e.file_type()?.is_dir(), name: e.file_name() })
+        };
+        fs::read_dir(path)?.map(entry).collect()
+    }
+
+    /// All of a small file.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        fs::read(path)
+    }
+
+    /// Which device holds `path`: another number, and another file system is mounted there.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn device(&self, path: &Path) -> io::Result<u64> {
+        Ok(fs::metadata(path)?.dev())
+    }
+
+    /// Writes a small file so that it is there whole and durable, or is as it was before.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn write_whole(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(".new");
+        let beside = Path::new(&beside);
+        match self.remove_file(beside) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
+            _ => {}
+        }
+        let file = self.create_file(beside)?;
+        append_all(&*file, &[bytes::Bytes::copy_from_slice(bytes)])?;
+        file.sync()?;
+        self.rename(beside, path)?;
+        path.parent().map_or(Ok(()), |folder| self.sync_folder(folder))
+    }
+}
+
+/// One entry of a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Its name.
+    pub name: OsString,
+    /// It is a folder itself.
+    pub folder: bool,
 }
 
 /// A file being appended to.
@@ -70,6 +168,44 @@ pub trait FsFile: fmt::Debug + Send + Sync {
     ///
     /// The system's.
     fn sync(&self) -> io::Result<()>;
+
+    /// Its length now.
+    ///
+    /// # Errors
+    ///
+    /// The system's; [`io::ErrorKind::Unsupported`] where a file can only be written.
+    fn len(&self) -> io::Result<u64> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Whether it holds nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`Self::len`].
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Fills `buffer` with what stands from `at` on.
+    ///
+    /// # Errors
+    ///
+    /// The system's; [`io::ErrorKind::Unsupported`] as for [`Self::len`].
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        let _ = (buffer, at);
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Lets go of what memory holds of it, so that it is read from the disk itself next. What was
+    /// not written to the disk yet stays.
+    ///
+    /// # Errors
+    ///
+    /// The system's.
+    fn forget_cache(&self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 /// Room on a file system, bytes.
@@ -96,7 +232,7 @@ impl Fs for RealFs {
 
     fn create_file(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
         // Append mode, so that after a cut the next write goes to the new end.
-        Ok(Arc::new(File::options().append(true).create_new(true).open(path)?))
+        Ok(Arc::new(File::options().read(true).append(true).create_new(true).open(path)?))
     }
 
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
@@ -128,6 +264,18 @@ impl FsFile for File {
 
     fn sync(&self) -> io::Result<()> {
         self.sync_data()
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        self.read_exact_at(buffer, at)
+    }
+
+    fn forget_cache(&self) -> io::Result<()> {
+        Ok(rustix::fs::fadvise(self, 0, None, rustix::fs::Advice::DontNeed)?)
     }
 }
 

@@ -33,7 +33,7 @@ mod writer;
 mod tests;
 
 pub use counters::{Latency, VolumeCounters};
-pub use fs::{Fs, FsFile, RealFs, Space};
+pub use fs::{Entry, Fs, FsFile, RealFs, Space};
 pub use open::{Fragment, FragmentTrack, OpenSegment, OpenSegments, Progress};
 pub use queue::{Completion, Completions, Draft, Refused, SegmentWriter};
 pub use reader::{MAX_READ, ReadError, SegmentReader};

@@ -87,6 +87,9 @@ impl Fs for FaultyFs {
     fn create_file(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
         Ok(Arc::new(FaultyFile(Arc::clone(&self.0), RealFs.create_file(path)?)))
     }
+    fn open_file(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        Ok(Arc::new(FaultyFile(Arc::clone(&self.0), RealFs.open_file(path)?)))
+    }
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         self.0.folder_syncs.fetch_add(1, SeqCst);
         RealFs.sync_folder(path)

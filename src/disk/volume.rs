@@ -271,6 +271,7 @@ fn claim(root: &Path) -> Result<File, VolumeError> {
 pub struct Volumes {
     volumes: Vec<Arc<Volume>>,
     open: Arc<OpenSegments>,
+    fs: Arc<dyn Fs>,
 }
 
 impl Volumes {
@@ -292,7 +293,7 @@ impl Volumes {
         if settings.volumes.is_empty() {
             return Err(VolumeError::None);
         }
-        let mut all = Self { volumes: Vec::new(), open: Arc::default() };
+        let mut all = Self { volumes: Vec::new(), open: Arc::default(), fs: Arc::clone(&fs) };
         for volume in &settings.volumes {
             match Volume::open(volume, &settings, &fs, &all.open) {
                 Ok(volume) => all.volumes.push(Arc::new(volume)),
@@ -303,6 +304,12 @@ impl Volumes {
             }
         }
         Ok(Arc::new(all))
+    }
+
+    /// The file system beneath, for who mends files.
+    #[must_use]
+    pub fn fs(&self) -> Arc<dyn Fs> {
+        Arc::clone(&self.fs)
     }
 
     /// The segments now being written.

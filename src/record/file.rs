@@ -4,15 +4,13 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{
-    segmenter::{Opening, Plan},
-    tables,
-};
+use super::segmenter::{Opening, Plan};
 use crate::{
     disk::{
         Completions, Draft, Fragment, FragmentTrack, OpenSegment, Refused, SegmentWriter, Volume,
         Volumes,
     },
+    footage::tables,
     hub::Position,
     id::{CameraId, Role, RunId, SegmentId, Slug, StreamId},
     model::{ClosedSegment, NewSegment, TrackStart},

@@ -29,7 +29,6 @@ mod rows;
 pub mod segmenter;
 #[cfg(test)]
 mod segmenter_tests;
-mod tables;
 #[cfg(test)]
 mod tests;
 

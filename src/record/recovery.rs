@@ -8,31 +8,19 @@
 //!
 //! A file whose volume is not configured now (an unplugged disk) is left alone with its row open.
 
-use std::{
-    collections::HashMap,
-    fs::File,
-    io::{self, Write},
-    os::unix::fs::FileExt,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{collections::HashMap, time::Duration};
 
-use bytes::BytesMut;
 use futures_util::{StreamExt, stream};
 use tokio::time::timeout;
 
-use super::{rows::chain, tables};
+use super::rows::chain;
 use crate::{
     clock::Clock,
     disk::{OpenSegment, Volumes},
+    footage::{self, Mended},
     id::{RunId, StreamId},
-    model::{Camera, ClosedSegment, Gap, NewSegment, RecordMode, RunRow, Segment},
-    proto::{
-        access_unit::leading_track,
-        fmp4::{self, Scan, Torn},
-        reason::GapReason,
-        time::WallTime,
-    },
+    model::{Camera, Gap, RecordMode, RunRow, Segment},
+    proto::{reason::GapReason, time::WallTime},
     store::{Store, StoreError},
 };
 
@@ -234,8 +222,8 @@ async fn segment(store: &Store, volumes: &Volumes, row: Segment) -> Result<Outco
         }
     };
     let looked = tokio::task::spawn_blocking({
-        let row = row.clone();
-        move || mend(&path, &row)
+        let (row, fs) = (row.clone(), volumes.fs());
+        move || footage::mend(&*fs, &path, &row)
     });
     let mended = match looked.await {
         Ok(Ok(mended)) => mended,
@@ -260,79 +248,4 @@ async fn segment(store: &Store, volumes: &Volumes, row: Segment) -> Result<Outco
     let end = closed.end;
     store.close_segment(closed).await?;
     Ok(Outcome::Completed { end, torn })
-}
-
-/// A file that is whole again.
-pub(super) struct Mended {
-    pub(super) closed: ClosedSegment,
-    pub(super) torn: bool,
-}
-
-#[derive(Debug, thiserror::Error)]
-pub(super) enum MendError {
-    #[error("read or write {path}")]
-    Io {
-        path: PathBuf,
-        #[source]
-        source: io::Error,
-    },
-    #[error("make the tail box")]
-    Tail(#[from] fmp4::WriteError),
-    #[error("read the file's header")]
-    Header(#[source] fmp4::ReadError),
-    #[error("the file says it is another segment")]
-    Foreign,
-}
-
-/// Makes a file whole; `None` when it is missing or there is nothing in it.
-pub(super) fn mend(path: &Path, row: &NewSegment) -> Result<Option<Mended>, MendError> {
-    let failed = |source| MendError::Io { path: path.to_owned(), source };
-    let file = match File::options().read(true).append(true).open(path) {
-        Ok(file) => file,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(failed(e)),
-    };
-    let len = file.metadata().map_err(failed)?.len();
-    let scan = fmp4::scan(len, |at, buffer| file.read_exact_at(buffer, at)).map_err(failed)?;
-    let Some(header) = &scan.header else {
-        return match scan.torn {
-            // It may hold footage, if not for this version: not ours to delete.
-            Some(Torn::Damaged { why, .. }) => Err(MendError::Header(why)),
-            _ => Ok(None),
-        };
-    };
-    if header.identity.segment != row.id.0 {
-        return Err(MendError::Foreign);
-    }
-    let leading = leading_track(&header.tracks);
-    let Scan { tables, end, closed, .. } = &scan;
-    let lead = tables.tracks.get(leading.as_usize()).map_or(&[][..], Vec::as_slice);
-    let timescale = header.tracks.get(leading.as_usize()).map(|t| t.timescale);
-    let footage_end =
-        timescale.and_then(|scale| tables::end(&tables.fragments, leading, lead, scale));
-    let Some(footage_end) = footage_end else { return Ok(None) };
-    let torn = !closed && *end < len;
-    let bytes = if *closed {
-        len
-    } else {
-        let lists: Vec<&[fmp4::SampleRef]> = tables.tracks.iter().map(Vec::as_slice).collect();
-        let mut tail = BytesMut::new();
-        fmp4::write_tail(&mut tail, &lists, &tables.fragments)?;
-        if torn {
-            file.set_len(*end).map_err(failed)?;
-        }
-        // Appends behind the last whole fragment: the file is opened so.
-        (&file).write_all(&tail).map_err(failed)?;
-        end + tail.len() as u64
-    };
-    file.sync_data().map_err(failed)?;
-    let closed = ClosedSegment {
-        id: row.id,
-        end: footage_end.max(row.start),
-        bytes,
-        damaged: 0,
-        tracks: tables.tracks.iter().map(|s| tables::totals(s)).collect(),
-        keys: tables::keys(&tables.fragments, leading, lead, row.start),
-    };
-    Ok(Some(Mended { closed, torn }))
 }

@@ -339,6 +339,9 @@ impl Fs for MoodyFs {
     fn create_file(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
         Ok(Arc::new(MoodyFile(Arc::clone(&self.0), RealFs.create_file(path)?)))
     }
+    fn open_file(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        RealFs.open_file(path)
+    }
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         RealFs.sync_folder(path)
     }

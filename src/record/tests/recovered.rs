@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, io::Write};
 
 use super::*;
+use crate::footage;
 
 /// Records six fragments and dies.
 async fn crashed() -> (Site, Film, Segment) {
@@ -143,7 +144,7 @@ async fn wherever_a_file_breaks_off_all_whole_fragments_remain() {
         let at = usize::try_from(len).unwrap();
         std::fs::write(&path, &whole.bytes[..at]).unwrap();
         let expected = ends.range(..=len).next_back();
-        let mended = recovery::mend(&path, &row.opened).unwrap();
+        let mended = footage::mend(&RealFs, &path, &row.opened).unwrap();
         let Some((&end, &count)) = expected else {
             assert!(mended.is_none(), "{len}");
             continue;

@@ -1,5 +1,5 @@
-//! What a row says of a segment's samples: used when a segment closes and when recovery completes
-//! one.
+//! What a row says of a segment's samples: made when a segment closes, when recovery completes one,
+//! and when the index is made again from the files; always by this one code, so that all agree.
 
 use crate::{
     disk::Fragment,
@@ -12,7 +12,8 @@ use crate::{
 };
 
 /// All samples of a file by track, and its fragments, as the tail box holds them.
-pub(super) fn tables<'a>(
+#[must_use]
+pub fn tables<'a>(
     fragments: impl Iterator<Item = &'a Fragment>,
     tracks: usize,
 ) -> (Vec<Vec<SampleRef>>, Vec<FragmentRef>) {
@@ -34,7 +35,8 @@ pub(super) fn tables<'a>(
 }
 
 /// Totals of one track.
-pub(super) fn totals(samples: &[SampleRef]) -> TrackTotals {
+#[must_use]
+pub fn totals(samples: &[SampleRef]) -> TrackTotals {
     let duration = samples.iter().map(|s| i64::from(s.duration)).sum();
     let ctts = samples.chunk_by(|a, b| a.cts == b.cts).count();
     let plain = samples.iter().all(|s| s.cts == 0);
@@ -50,7 +52,8 @@ pub(super) fn totals(samples: &[SampleRef]) -> TrackTotals {
 }
 
 /// Fragments that begin with a key frame of the leading track.
-pub(super) fn keys(
+#[must_use]
+pub fn keys(
     fragments: &[FragmentRef],
     leading: TrackIndex,
     samples: &[SampleRef],
@@ -70,7 +73,8 @@ pub(super) fn keys(
 }
 
 /// Where the footage of the leading track ends, as its last anchor tells.
-pub(super) fn end(
+#[must_use]
+pub fn end(
     fragments: &[FragmentRef],
     leading: TrackIndex,
     samples: &[SampleRef],
