@@ -114,6 +114,20 @@ impl History {
             Op::RemoveFile(path) | Op::RemoveFolder(path) => {
                 self.name(path, place, Named::Nothing);
             }
+            Op::Rename(from, to) => {
+                let last = self.names.get(from).and_then(|n| n.steps.last()).map(|&(_, what)| what);
+                if let Some(what) = last {
+                    self.name(to, place, what);
+                    self.name(from, place, Named::Nothing);
+                }
+            }
+            Op::Forget(inode) => {
+                for change in self.files.get_mut(inode).into_iter().flat_map(|f| &mut f.changes) {
+                    if let (Fate::Poisoned, Change::Append(bytes)) = (change.1, &mut change.2) {
+                        *bytes = Bytes::from(vec![0; bytes.len()]);
+                    }
+                }
+            }
             Op::Append(inode, bytes) => self.change(*inode, place, Change::Append(bytes.clone())),
             Op::Truncate(inode, len) => self.change(*inode, place, Change::Truncate(*len)),
             Op::Sync(inode, before) => self.settle(Some(*inode), *before, Fate::Durable),
@@ -261,9 +275,14 @@ pub(crate) fn restore(root: &Path, folder: &Folder) {
     for entry in fs::read_dir(root).unwrap() {
         let entry = entry.unwrap();
         if entry.file_name() == ".vedette" {
-            continue;
-        }
-        if entry.metadata().unwrap().is_dir() {
+            // The lock stays: it is no file but a place to lock.
+            for own in fs::read_dir(entry.path()).unwrap() {
+                let own = own.unwrap().path();
+                if !own.ends_with("lock") {
+                    fs::remove_file(own).unwrap();
+                }
+            }
+        } else if entry.metadata().unwrap().is_dir() {
             fs::remove_dir_all(entry.path()).unwrap();
         } else {
             fs::remove_file(entry.path()).unwrap();
@@ -280,12 +299,9 @@ pub(crate) fn restore(root: &Path, folder: &Folder) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use vedette::proto::time::WallTime;
 
     fn journal(ops: &[Op]) -> Vec<Entry> {
-        ops.iter()
-            .map(|op| Entry { op: op.clone(), wal: 0, at: WallTime::from_micros(0) })
-            .collect()
+        ops.iter().map(|op| Entry { op: op.clone(), wal: 0 }).collect()
     }
 
     fn append(text: &'static str) -> Op {

@@ -16,16 +16,13 @@ use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     fs::{self, File},
     io::{self, IoSlice, Write},
+    os::unix::fs::FileExt,
     path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
-use vedette::{
-    clock::Clock,
-    disk::{Fs, FsFile, Space},
-    proto::time::WallTime,
-};
+use vedette::disk::{Entry as DirEntry, Fs, FsFile, RealFs, Space};
 
 pub(crate) const EIO: i32 = 5;
 pub(crate) const ENOSPC: i32 = 28;
@@ -50,6 +47,9 @@ pub(crate) enum Op {
     SyncAllFailed(usize),
     RemoveFile(PathBuf),
     RemoveFolder(PathBuf),
+    Rename(PathBuf, PathBuf),
+    /// What a failed sync lost reads as it stands on the disk from now on.
+    Forget(Inode),
 }
 
 #[derive(Clone, Debug)]
@@ -57,8 +57,6 @@ pub(crate) struct Entry {
     pub(crate) op: Op,
     /// Length of the database's write-ahead log then.
     pub(crate) wal: u64,
-    /// The recorder's clock then.
-    pub(crate) at: WallTime,
 }
 
 pub(crate) type Journal = Vec<Entry>;
@@ -74,6 +72,8 @@ pub(crate) enum Call {
     SyncFolder,
     SyncAll,
     Remove,
+    /// Reading, listing and asking for a file are not in the journal, but may fail.
+    Read,
 }
 
 /// What goes wrong at the moment.
@@ -100,6 +100,10 @@ struct State {
     names: HashMap<PathBuf, Inode>,
     folders: BTreeSet<PathBuf>,
     sizes: Vec<u64>,
+    /// Bytes that a failed sync took, by file: in memory still, and nowhere else.
+    lost: HashMap<Inode, Vec<std::ops::Range<u64>>>,
+    /// By file, how much of it was there at its last sync.
+    synced: HashMap<Inode, u64>,
     /// Nothing has any effect any more.
     dead: bool,
     /// How often somebody asked for the room: once a round of the sync thread.
@@ -114,7 +118,6 @@ struct State {
 struct Disk {
     root: PathBuf,
     wal: PathBuf,
-    clock: Clock,
     state: Mutex<State>,
     wake: Condvar,
 }
@@ -152,7 +155,7 @@ impl Disk {
         if state.dead {
             return Err(error(EIO));
         }
-        let writes = !matches!(call, Call::Sync | Call::SyncFolder | Call::SyncAll);
+        let writes = !matches!(call, Call::Sync | Call::SyncFolder | Call::SyncAll | Call::Read);
         if state.faults.read_only && writes {
             state.failed += 1;
             return Err(error(EROFS));
@@ -173,7 +176,7 @@ impl Disk {
 
     fn note(&self, state: &mut State, op: Op) {
         let wal = fs::metadata(&self.wal).map_or(0, |m| m.len());
-        state.journal.push(Entry { op, wal, at: self.clock.now() });
+        state.journal.push(Entry { op, wal });
     }
 
     fn used(state: &State) -> u64 {
@@ -181,11 +184,19 @@ impl Disk {
     }
 }
 
+impl State {
+    /// A sync failed that was to save what `inode` held up to `size`.
+    fn lose(&mut self, inode: Inode, size: u64) {
+        let from = self.synced.insert(inode, size).unwrap_or(0).min(size);
+        self.lost.entry(inode).or_default().push(from..size);
+    }
+}
+
 impl FaultFs {
     /// Over `root`; `wal` is looked at with every operation.
-    pub(crate) fn new(root: PathBuf, wal: PathBuf, clock: Clock) -> Self {
+    pub(crate) fn new(root: PathBuf, wal: PathBuf) -> Self {
         let (state, wake) = (Mutex::default(), Condvar::new());
-        let new = Self(Arc::new(Disk { root, wal, clock, state, wake }));
+        let new = Self(Arc::new(Disk { root, wal, state, wake }));
         new.adopt();
         new
     }
@@ -289,15 +300,15 @@ impl FaultFs {
     }
 }
 
-/// Everything below `folder`, files with their lengths; without what is Vedette's own.
+/// Everything below `folder`, files with their lengths; without the lock.
 pub(crate) fn walk(folder: &Path, found: &mut BTreeMap<PathBuf, Option<u64>>) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for entry in entries {
         let entry = entry.unwrap();
-        if entry.file_name() == ".vedette" {
+        let (path, meta) = (entry.path(), entry.metadata().unwrap());
+        if path.ends_with(".vedette/lock") {
             continue;
         }
-        let (path, meta) = (entry.path(), entry.metadata().unwrap());
         if meta.is_dir() {
             found.insert(path.clone(), None);
             walk(&path, found);
@@ -359,12 +370,84 @@ impl Fs for FaultFs {
         let disk = &*self.0;
         let place = self.len();
         let mut state = disk.enter(Call::SyncAll)?;
+        let sizes: Vec<(Inode, u64)> = state.sizes.iter().copied().enumerate().collect();
         if let Some(e) = Disk::fails(&mut state, Call::SyncAll) {
+            sizes.into_iter().for_each(|(inode, size)| state.lose(inode, size));
             disk.note(&mut state, Op::SyncAllFailed(place));
             return Err(e);
         }
+        state.synced.extend(sizes);
         disk.note(&mut state, Op::SyncAll(place));
         Ok(())
+    }
+
+    fn open_file(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        let disk = &self.0;
+        let mut state = disk.enter(Call::Read)?;
+        if let Some(e) = Disk::fails(&mut state, Call::Read) {
+            return Err(e);
+        }
+        if state.faults.read_only {
+            return Err(error(EROFS));
+        }
+        let real = File::options().append(true).read(true).open(path)?;
+        let inode = state.names.get(path).copied();
+        let inode = inode.unwrap_or_else(|| panic!("{} was made around the seam", path.display()));
+        Ok(Arc::new(FaultFile { disk: Arc::clone(disk), inode, real }))
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let disk = &*self.0;
+        let mut state = disk.enter(Call::Remove)?;
+        if let Some(e) = Disk::fails(&mut state, Call::Remove) {
+            return Err(e);
+        }
+        fs::remove_file(path)?;
+        state.names.remove(path);
+        disk.note(&mut state, Op::RemoveFile(path.to_owned()));
+        Ok(())
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        let disk = &*self.0;
+        let mut state = disk.enter(Call::Remove)?;
+        if let Some(e) = Disk::fails(&mut state, Call::Remove) {
+            return Err(e);
+        }
+        fs::remove_dir(path)?;
+        state.folders.remove(path);
+        disk.note(&mut state, Op::RemoveFolder(path.to_owned()));
+        Ok(())
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let disk = &*self.0;
+        let mut state = disk.enter(Call::Create)?;
+        if let Some(e) = Disk::fails(&mut state, Call::Create) {
+            return Err(e);
+        }
+        fs::rename(from, to)?;
+        if let Some(inode) = state.names.remove(from) {
+            state.names.insert(to.to_owned(), inode);
+        }
+        disk.note(&mut state, Op::Rename(from.to_owned(), to.to_owned()));
+        Ok(())
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        let mut state = self.0.enter(Call::Read)?;
+        if let Some(e) = Disk::fails(&mut state, Call::Read) {
+            return Err(e);
+        }
+        RealFs.list(path)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        let mut state = self.0.enter(Call::Read)?;
+        if let Some(e) = Disk::fails(&mut state, Call::Read) {
+            return Err(e);
+        }
+        fs::read(path)
     }
 
     fn space(&self, _: &Path) -> io::Result<Space> {
@@ -415,13 +498,47 @@ impl FsFile for FaultFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let place = self.disk.lock().journal.len();
+        let (place, size) = {
+            let state = self.disk.lock();
+            (state.journal.len(), state.sizes.get(self.inode).copied().unwrap_or(0))
+        };
         let mut state = self.disk.enter(Call::Sync)?;
         if let Some(e) = Disk::fails(&mut state, Call::Sync) {
+            state.lose(self.inode, size);
             self.disk.note(&mut state, Op::SyncFailed(self.inode, place));
             return Err(e);
         }
+        state.synced.insert(self.inode, size);
         self.disk.note(&mut state, Op::Sync(self.inode, place));
+        Ok(())
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.real.metadata()?.len())
+    }
+
+    fn read_at(&self, buffer: &mut [u8], at: u64) -> io::Result<()> {
+        let mut state = self.disk.enter(Call::Read)?;
+        if let Some(e) = Disk::fails(&mut state, Call::Read) {
+            return Err(e);
+        }
+        self.real.read_exact_at(buffer, at)
+    }
+
+    fn forget_cache(&self) -> io::Result<()> {
+        let mut state = self.disk.enter(Call::Read)?;
+        let Some(lost) = state.lost.remove(&self.inode) else { return Ok(()) };
+        // Opened for appending, it cannot be written elsewhere.
+        let name = state.names.iter().find(|(_, inode)| **inode == self.inode).map(|(p, _)| p);
+        if let Some(name) = name {
+            let real = File::options().write(true).open(name)?;
+            let size = real.metadata()?.len();
+            for range in lost {
+                let zeros = vec![0; (range.end.min(size).saturating_sub(range.start)) as usize];
+                real.write_all_at(&zeros, range.start)?;
+            }
+        }
+        self.disk.note(&mut state, Op::Forget(self.inode));
         Ok(())
     }
 }

@@ -142,8 +142,8 @@ fn moment(wreck: &Wreck, cut: &Cut) -> Moment {
     // What was in the log when the operation before was done, and what came until the next one.
     let floor = commits.iter().copied().filter(|&c| c <= least).max().unwrap_or(0);
     let legal: Vec<u64> = commits.into_iter().filter(|&c| c >= floor && c <= most).collect();
-    let at = after.map_or(wreck.at, |e| e.at);
-    Moment { place, wal: legal[part(legal.len(), cut.commit)], at }
+    let wal = legal[part(legal.len(), cut.commit)];
+    Moment { place, wal, at: wreck.latest(place, wal) }
 }
 
 /// Starts on what the cut left and checks all that was promised.

@@ -121,6 +121,25 @@ pub(crate) struct Wreck {
     pub(crate) first_commit: u64,
     /// When it ended.
     pub(crate) at: WallTime,
+    pub(crate) passed: Vec<Passed>,
+}
+
+/// How far a process had come at a moment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Passed {
+    pub(crate) at: WallTime,
+    /// Length of the journal.
+    pub(crate) place: usize,
+    /// Length of the write-ahead log.
+    pub(crate) wal: u64,
+}
+
+impl Wreck {
+    /// The last moment at which no more than that had happened.
+    pub(crate) fn latest(&self, place: usize, wal: u64) -> WallTime {
+        let later = self.passed.iter().find(|p| p.place > place || p.wal > wal);
+        later.map_or(self.at, |p| p.at)
+    }
 }
 
 /// What a camera publishes.
@@ -141,6 +160,7 @@ pub(crate) struct Site {
     lives: u32,
     runs: i64,
     started: (usize, u64),
+    passed: Vec<Passed>,
     pub(crate) segment: Duration,
     pub(crate) queue_bytes: usize,
     pub(crate) sync_interval: Duration,
@@ -292,6 +312,12 @@ pub(crate) fn on_paused_clock<F: Future<Output = ()>>(case: impl FnOnce() -> F) 
     runtime.shutdown_background();
 }
 
+impl Life {
+    fn wal_len(&self) -> u64 {
+        std::fs::metadata(self.database.with_extension("db-wal")).map_or(0, |m| m.len())
+    }
+}
+
 impl Site {
     pub(crate) async fn new() -> Self {
         let (hold, held) = std::sync::mpsc::channel::<()>();
@@ -307,6 +333,7 @@ impl Site {
             lives: 0,
             runs: 0,
             started: (0, 0),
+            passed: Vec::new(),
             segment: SEGMENT,
             queue_bytes: 64 << 20,
             sync_interval: Duration::from_secs(3_600),
@@ -337,12 +364,13 @@ impl Site {
     pub(crate) async fn start(&mut self, index: &Index) {
         assert!(self.life.is_none());
         self.lives += 1;
+        self.passed.clear();
         let database = self.folder.path().join(format!("db-{}/vedette.db", self.lives));
         index.write(&database);
         let pin = pin(&database).await;
         let store = Store::open(&database, self.clock.clone(), sealer().clone()).await.unwrap();
         let wal = database.with_extension("db-wal");
-        let fs = FaultFs::new(self.root(), wal.clone(), self.clock.clone());
+        let fs = FaultFs::new(self.root(), wal.clone());
         let volume = VolumeSettings { path: self.root(), max_bytes: None, min_free_bytes: 0 };
         let settings = disk::Settings {
             volumes: vec![volume],
@@ -452,9 +480,23 @@ impl Site {
             for (&camera, film) in &mut self.films {
                 film.send_until(now, camera, &mut self.sent);
             }
+            let before = self.fs().len();
             tokio::time::advance(TICK).await;
             self.settle().await;
+            if self.fs().len() > before && !self.fs().holds() {
+                // Rows follow; they are to be there at this moment and not at a later one.
+                let _ = self.life().store.ping().await;
+                self.settle().await;
+            }
+            self.pass();
         }
+    }
+
+    /// Takes note of how far the process has come.
+    fn pass(&mut self) {
+        let life = self.life.as_ref().unwrap();
+        let wal = life.wal_len();
+        self.passed.push(Passed { at: self.clock.now(), place: life.fs.len(), wal });
     }
 
     /// Waits until what was handed to the disk is written, if it is not made to wait.
@@ -480,9 +522,8 @@ impl Site {
         while same < 4 {
             self.settle().await;
             let _ = life.store.ping().await;
-            let wal = std::fs::metadata(life.database.with_extension("db-wal"));
             let counted: u64 = life.recorders.values().map(|r| counted(&r.counters)).sum();
-            let now = Some((life.fs.len(), wal.map_or(0, |m| m.len()), counted, life.fs.failed()));
+            let now = Some((life.fs.len(), life.wal_len(), counted, life.fs.failed()));
             same = if now == last { same + 1 } else { 0 };
             last = now;
         }
@@ -513,7 +554,8 @@ impl Site {
         life.fs.kill();
         self.films.clear();
         life.tasks.shutdown().await;
-        Wreck { journal, started, index, first_commit, at }
+        let passed = std::mem::take(&mut self.passed);
+        Wreck { journal, started, index, first_commit, at, passed }
     }
 
     /// The process ends in order.
