@@ -22,6 +22,7 @@ mod cut;
 mod fs;
 mod power_cut;
 mod site;
+mod trouble;
 mod verify;
 mod wal;
 

@@ -16,7 +16,7 @@ use crate::{
     cases,
     cut::{Dice, History, Mode, restore},
     site::{CAMERAS, Index, Site, Wreck, on_paused_clock, streams},
-    verify::{Holdings, audit, lasting_reason, lost, plays},
+    verify::{Holdings, audit, lasting_reason, lost, plays, silently_lost},
     wal,
 };
 
@@ -163,6 +163,9 @@ async fn restart(site: &mut Site, wreck: &Wreck, cut: &Cut, bounded: bool) -> Wa
     for stream in streams() {
         assert!(lasting_reason(&holdings, stream).is_some(), "nothing is recorded, so a gap lasts");
     }
+    let silent = silently_lost(&site.sent, &holdings);
+    let silent = silent.iter().find(|(_, wall)| *wall < moment.at);
+    assert!(silent.is_none(), "gone from recorded time: {silent:?}");
     let sync = if cut.mode == Mode::Kill { 0 } else { INTERVAL_MS };
     let bound = WallSpan::from_micros((sync + FRAGMENT_MS) as i64 * 1_000);
     let gone = lost(&site.sent, &holdings, moment.at);

@@ -258,3 +258,19 @@ pub(crate) fn lost(sent: &Sent, holdings: &Holdings, until: WallTime) -> Vec<(Un
 pub(crate) fn lasting_reason(holdings: &Holdings, stream: StreamId) -> Option<GapReason> {
     holdings.lasting.get(&stream).map(|g| g.reason)
 }
+
+/// Pictures that are neither there nor in a gap.
+pub(crate) fn silently_lost(sent: &Sent, holdings: &Holdings) -> Vec<(Unit, WallTime)> {
+    let mut lost = Vec::new();
+    for (&of, units) in sent.iter().filter(|(of, _)| of.2 == 0) {
+        for (number, unit) in units.iter().enumerate() {
+            let told = |g: &Gap| {
+                g.stream == of.0 && g.start <= unit.wall && g.end.is_none_or(|end| unit.wall < end)
+            };
+            if !holdings.units.contains(&(of, number as u64)) && !holdings.gaps.iter().any(told) {
+                lost.push(((of, number as u64), unit.wall));
+            }
+        }
+    }
+    lost
+}
