@@ -9,6 +9,7 @@
 )]
 
 mod crash;
+mod disk_full;
 mod harness;
 mod live;
 mod operation;

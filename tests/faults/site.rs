@@ -301,7 +301,12 @@ pub(crate) fn name_of(bytes: &[u8]) -> Option<(TrackOf, u64)> {
 }
 
 /// Runs `case` where time stands still.
+///
+/// `TRACE` in the environment shows what the recorder logs.
 pub(crate) fn on_paused_clock<F: Future<Output = ()>>(case: impl FnOnce() -> F) {
+    if std::env::var_os("TRACE").is_some() {
+        let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).try_init();
+    }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .start_paused(true)
@@ -428,9 +433,19 @@ impl Site {
         let life = self.life.as_mut().unwrap();
         let Some(running) = life.recorders.remove(&camera) else { return };
         running.stop.stop(reason);
-        while !running.abort.is_finished() {
+        for patience in 1.. {
             yield_now().await;
-            std::thread::yield_now();
+            if running.abort.is_finished() {
+                break;
+            }
+            // Its disk and its database are at work on their own threads; what it waits for on the
+            // clock comes later.
+            std::thread::sleep(Duration::from_micros(100));
+            if patience % 200 == 0 {
+                self.clock.advance(WallSpan::from(TICK));
+                tokio::time::advance(TICK).await;
+            }
+            assert!(patience < 200 * 600, "a recorder does not stop within a minute");
         }
     }
 
@@ -562,6 +577,7 @@ impl Site {
     pub(crate) async fn stop(&mut self) -> Index {
         for camera in 0..CAMERAS {
             self.end(camera, GapReason::VedetteDown);
+            self.quiet().await;
             self.stop_recorder(camera, GapReason::VedetteDown).await;
         }
         let mut life = self.life.take().unwrap();

@@ -211,6 +211,9 @@ async fn run(steps: Vec<Step>) {
     start(&mut site, GapReason::VedetteDown).await;
     let mut allowed = BTreeSet::from([GapReason::Starting, GapReason::VedetteDown]);
     for step in &steps {
+        if std::env::var_os("TRACE").is_some() {
+            println!("{} {step:?}", site.clock.now());
+        }
         carry_out(&mut site, step).await;
         site.quiet().await;
         allowed.extend(reasons(step));
