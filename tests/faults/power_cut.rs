@@ -15,6 +15,7 @@ use vedette::proto::{
 use crate::{
     cases,
     cut::{Dice, History, Mode, restore},
+    fs::Call,
     site::{CAMERAS, Index, Site, Wreck, on_paused_clock, streams},
     verify::{Holdings, audit, lasting_reason, lost, plays, silently_lost},
     wal,
@@ -69,6 +70,7 @@ fn cut() -> impl Strategy<Value = Cut> {
         1 => Just(Mode::Least),
         3 => Just(Mode::Prefix),
         1 => Just(Mode::Zeros),
+        1 => Just(Mode::Garbage),
     ];
     let then = prop_oneof![3 => Just(0), 1 => 300_u64..3_000];
     (any::<u16>(), any::<u16>(), mode, any::<u64>(), 0_u64..9_000, then).prop_map(
@@ -236,4 +238,26 @@ proptest! {
     ) {
         on_paused_clock(|| run(case.0, case.1));
     }
+}
+
+#[test]
+fn a_file_made_while_its_folder_is_being_synced_keeps_its_name() {
+    on_paused_clock(|| async {
+        let mut site = Site::new().await;
+        site.record(0).await;
+        site.begin(0, 10, GapReason::Starting);
+        site.fs().faults(|f| f.hold.extend([Call::Create]));
+        while !site.fs().is_waiting(Call::Create) {
+            site.play(100).await;
+        }
+        // The folder is there and not durable, the file is not there yet.
+        site.rounds().await;
+        site.fs().faults(|f| f.hold.clear());
+        site.play(3_000).await;
+        site.sync().await;
+        let wreck = site.die().await;
+        let (place, commit) = (u16::MAX, u16::MAX);
+        let cut = Cut { place, commit, mode: Mode::Least, seed: 0, down_ms: 0, then_ms: 0 };
+        restart(&mut site, &wreck, &cut, true).await;
+    });
 }

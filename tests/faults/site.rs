@@ -546,17 +546,22 @@ impl Site {
 
     /// Lets the sync thread make a whole round.
     pub(crate) async fn sync(&self) {
+        self.rounds().await;
+        self.quiet().await;
+    }
+
+    /// The same, whatever else may wait.
+    pub(crate) async fn rounds(&self) {
         let life = self.life();
         // The second begins when the first has ended.
         for _ in 0..2 {
             let asked = life.fs.asked();
             life.volumes.sync_now();
-            while life.fs.asked() == asked && !life.fs.holds() {
+            while life.fs.asked() == asked {
                 std::thread::yield_now();
                 yield_now().await;
             }
         }
-        self.quiet().await;
     }
 
     /// The process dies here; what is left of it can be put together by the caller.

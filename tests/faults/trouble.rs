@@ -105,7 +105,7 @@ fn begin_trouble(site: &Site, trouble: &Trouble) {
         }
         Trouble::Full(more) => f.capacity = Some(used + more),
         Trouble::Sip(most) => f.sip = Some(most),
-        Trouble::Slow => drop(f.hold.insert(Call::Append)),
+        Trouble::Slow => f.hold.extend([Call::Append]),
         Trouble::SlowSync => f.hold.extend([Call::Sync, Call::SyncAll, Call::SyncFolder]),
         Trouble::Sync(times) => {
             f.errors.insert(Call::Sync, (EIO, times));
