@@ -8,6 +8,8 @@
     reason = "a test that finds what it did not expect should stop there"
 )]
 
+mod crash;
+mod disk_full;
 mod harness;
 mod live;
 mod maintenance;
