@@ -238,7 +238,7 @@ impl Film {
         for _ in 0..groups * GROUP as i64 {
             let number = self.numbers[0];
             let text = format!("picture {number} ").repeat(20);
-            self.push(0, number as i64 * 3_600, number % GROUP == 0, text);
+            self.push(0, number as i64 * 3_600, number.is_multiple_of(GROUP), text);
             while self.sound * 1_024 * 90_000 / 48_000 < self.numbers[0] as i64 * 3_600 {
                 let text = format!("sound {}", self.sound);
                 self.push(1, self.sound * 1_024, true, text);
