@@ -50,7 +50,9 @@ fn every_command_about_the_index_works_as_the_readme_says() {
         let changes = command.iter().any(|a| a == "--repair" || a == "reindex");
         let output = vedette(&recorder, command).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(i32::from(changes)), "{command:?}: {errors}");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let code = output.status.code();
+        assert_eq!(code, Some(i32::from(changes)), "{command:?}: {said}{errors}");
     }
     assert!(recorder.dir.join("index-copy.db").exists());
     let before = recorded(&recorder);
