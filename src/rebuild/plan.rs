@@ -302,7 +302,8 @@ fn fill(start: WallTime, end: WallTime, reason: GapReason, about: &About<'_>, li
             _ => line.gaps.push(Gap { stream: about.stream, start: from, end: Some(to), reason }),
         }
     };
-    let mut known: Vec<&Gap> = about.known.iter().filter(|g| usable(g, start, end, about)).collect();
+    let mut known: Vec<&Gap> =
+        about.known.iter().filter(|g| usable(g, start, end, about)).collect();
     known.sort_by_key(|g| g.start);
     for gap in known {
         let from = gap.start.max(at);
