@@ -106,8 +106,8 @@ struct State {
     synced: HashMap<Inode, u64>,
     /// Nothing has any effect any more.
     dead: bool,
-    /// How often somebody asked for the room: once a round of the sync thread.
-    asked: u64,
+    /// Folders with names that are not durable.
+    unsynced: BTreeSet<PathBuf>,
     /// Calls that wait.
     waiting: Vec<Call>,
     /// Errors given so far.
@@ -175,6 +175,20 @@ impl Disk {
     }
 
     fn note(&self, state: &mut State, op: Op) {
+        match &op {
+            Op::MakeFolder(path)
+            | Op::Create(path, _)
+            | Op::RemoveFile(path)
+            | Op::RemoveFolder(path)
+            | Op::Rename(_, path) => {
+                state.unsynced.extend(path.parent().map(Path::to_owned));
+            }
+            Op::SyncFolder(path, _) => {
+                state.unsynced.remove(path);
+            }
+            Op::SyncAll(_) => state.unsynced.clear(),
+            _ => {}
+        }
         let wal = fs::metadata(&self.wal).map_or(0, |m| m.len());
         state.journal.push(Entry { op, wal });
     }
@@ -225,9 +239,14 @@ impl FaultFs {
         self.0.lock().failed
     }
 
-    /// How often the room was asked for.
-    pub(crate) fn asked(&self) -> u64 {
-        self.0.lock().asked
+    /// Something is there that nobody has synced, or tried to.
+    pub(crate) fn is_dirty(&self) -> bool {
+        let state = self.0.lock();
+        let unsynced = |inode: &Inode| {
+            let size = state.sizes.get(*inode).copied().unwrap_or(0);
+            size > state.synced.get(inode).copied().unwrap_or(0)
+        };
+        state.names.values().any(unsynced) || state.unsynced.iter().any(|f| f.is_dir())
     }
 
     pub(crate) fn holds(&self) -> bool {
@@ -288,6 +307,7 @@ impl FaultFs {
                     let content = Bytes::from(fs::read(&path).unwrap());
                     disk.note(&mut state, Op::Append(inode, content));
                     let place = state.journal.len();
+                    state.synced.insert(inode, len);
                     disk.note(&mut state, Op::Sync(inode, place));
                 }
             }
@@ -357,6 +377,7 @@ impl Fs for FaultFs {
         let place = self.len();
         let mut state = disk.enter(Call::SyncFolder)?;
         if let Some(e) = Disk::fails(&mut state, Call::SyncFolder) {
+            state.unsynced.remove(path);
             return Err(e);
         }
         if !path.is_dir() {
@@ -451,8 +472,7 @@ impl Fs for FaultFs {
     }
 
     fn space(&self, _: &Path) -> io::Result<Space> {
-        let mut state = self.0.lock();
-        state.asked += 1;
+        let state = self.0.lock();
         let total = state.faults.capacity.unwrap_or(1 << 40);
         Ok(Space { free: total.saturating_sub(Disk::used(&state)), total })
     }

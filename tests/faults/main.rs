@@ -31,5 +31,5 @@ use proptest::test_runner::Config;
 fn cases(usual: usize, each: usize) -> Config {
     let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(usual);
     let cases = u32::try_from(cases.div_ceil(each)).unwrap_or(u32::MAX);
-    Config { cases, failure_persistence: None, max_shrink_iters: 100, ..Config::default() }
+    Config { cases, failure_persistence: None, ..Config::default() }
 }

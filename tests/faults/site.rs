@@ -383,7 +383,11 @@ impl Site {
             queue_bytes: self.queue_bytes,
             sync_interval: self.sync_interval,
         };
-        let volumes = Volumes::open_on(settings, Arc::new(fs.clone())).unwrap();
+        // A volume that failed is looked at by a thread of its own, in real time.
+        let ms = Duration::from_millis;
+        let pace = disk::Pace { look: ms(2), first: ms(1), longest: ms(4) };
+        let options = disk::Options { fs: Arc::new(fs.clone()), pace, ..disk::Options::default() };
+        let volumes = Volumes::open_with(settings, options).unwrap();
         self.started = (fs.len(), std::fs::metadata(&wal).map_or(0, |m| m.len()));
         record::recover(&store, &volumes, &self.clock).await.unwrap();
         // What recovery does around the seam.
@@ -545,23 +549,37 @@ impl Site {
         }
     }
 
+    /// Waits until the volume is seen to be well again.
+    pub(crate) async fn well(&self) {
+        for patience in 0.. {
+            if self.life().volumes.health().iter().all(|v| v.state == disk::VolumeState::Ready) {
+                break;
+            }
+            assert!(patience < 20_000, "{:?}", self.life().volumes.health());
+            std::thread::sleep(Duration::from_micros(200));
+            yield_now().await;
+        }
+        self.quiet().await;
+    }
+
     /// Lets the sync thread make a whole round.
     pub(crate) async fn sync(&self) {
         self.rounds().await;
         self.quiet().await;
     }
 
-    /// The same, whatever else may wait.
+    /// The same, whatever else may wait. Gives up when nobody syncs what is dirty.
     pub(crate) async fn rounds(&self) {
         let life = self.life();
-        // The second begins when the first has ended.
-        for _ in 0..2 {
-            let asked = life.fs.asked();
-            life.volumes.sync_now();
-            while life.fs.asked() == asked {
-                std::thread::yield_now();
-                yield_now().await;
+        for patience in 0..2_000 {
+            if patience % 100 == 0 {
+                life.volumes.sync_now();
             }
+            if !life.fs.is_dirty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_micros(100));
+            yield_now().await;
         }
     }
 

@@ -175,6 +175,7 @@ async fn carry_out(site: &mut Site, step: &Step) {
             site.quiet().await;
             audit(site).await;
             site.fs().faults(|f| *f = Default::default());
+            site.well().await;
         }
         Step::Restart(down_ms) => {
             let index = site.stop().await;
