@@ -211,6 +211,10 @@ impl<R: AsyncRead + Unpin> Driver<R> {
                     }
                 }
                 Ok(None) => {
+                    if self.buffer.is_empty() {
+                        // What a large body made of it would else be kept as long as the client.
+                        self.buffer = BytesMut::new();
+                    }
                     if self.decoder.mid_message() {
                         self.header_by.get_or_insert_with(|| Instant::now() + limits::HEADER);
                     }

@@ -1,9 +1,9 @@
 //! The RTSP server: players come in, live and recorded footage goes out.
 //!
 //! ```text
-//! RtspServer ─▶ connection (drives proto::rtsp::server) ─▶ delivery (a task a session)
-//!   accept,       questions: gate, directory, archive        footage ─▶ timeline ─▶ RTP
-//!   limits        writer: one order for answers and packets  udp / writer
+//! RtspServer ─▶ entrance ─▶ connection (drives proto::rtsp::server) ─▶ delivery (a task a session)
+//!   accept,       TLS,         questions: gate, directory, archive       footage ─▶ timeline ─▶ RTP
+//!   limits        tunnels      writer: one order for answers, packets    udp / writer
 //! ```
 //!
 //! # Invariants
@@ -26,6 +26,7 @@ mod settings;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod tunnel;
 mod udp;
 mod writer;
 
@@ -102,6 +103,7 @@ struct Shared {
     counters: Arc<Counters>,
     ports: Option<udp::Ports>,
     orphans: orphans::Orphans,
+    tunnels: Arc<tunnel::Tunnels>,
     tracker: TaskTracker,
     /// Connections an address has. Locked for a count only.
     addresses: Mutex<HashMap<IpAddr, usize>>,
@@ -180,6 +182,7 @@ impl RtspServer {
             counters: Arc::default(),
             ports,
             orphans: orphans::Orphans::default(),
+            tunnels: Arc::default(),
             tracker: TaskTracker::new(),
             addresses: Mutex::default(),
             #[cfg(test)]

@@ -298,6 +298,14 @@ impl Vedette {
         });
     }
 
+    /// Bytes of memory it holds.
+    pub(crate) fn resident(&self) -> u64 {
+        let id = self.child.as_ref().unwrap().id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
+    }
+
     /// SIGHUP.
     pub(crate) fn hang_up(&self) {
         let id = self.child.as_ref().unwrap().id();

@@ -13,7 +13,7 @@ fn running(vedette: &Vedette, slug: &str) {
 }
 
 #[test]
-fn ffmpeg_plays_live_over_tcp_and_udp() {
+fn ffmpeg_plays_live_over_tcp_udp_and_through_http() {
     let dir = tempfile::tempdir().unwrap();
     let camera = Camera::start(dir.path(), &[("door", Clip::H264Aac), ("yard", Clip::H265)]);
     let vedette = Vedette::start(dir.path(), 60);
@@ -21,7 +21,7 @@ fn ffmpeg_plays_live_over_tcp_and_udp() {
     vedette.add_camera("yard", &camera.url("yard"), "tcp");
     running(&vedette, "door");
     running(&vedette, "yard");
-    for transport in ["tcp", "udp"] {
+    for transport in ["tcp", "udp", "http"] {
         let (video, audio) = ffmpeg(&vedette.rtsp("door"), transport, 3, false);
         assert!(video.len() >= 50, "{transport}: {} units in 3 s", video.len());
         assert_consecutive(&video);
@@ -93,9 +93,11 @@ fn ffmpeg_plays_over_tls_and_a_renewed_certificate_is_taken_up_on_sighup() {
     vedette.add_camera("door", &camera.url("door"), "tcp");
     running(&vedette, "door");
     let plain = vedette.rtsp("door");
-    let url = plain
-        .replacen("rtsp://", "rtsps://", 1)
-        .replacen(&vedette.rtsp_port.to_string(), &port.to_string(), 1);
+    let url = plain.replacen("rtsp://", "rtsps://", 1).replacen(
+        &vedette.rtsp_port.to_string(),
+        &port.to_string(),
+        1,
+    );
     let play = || {
         let (video, _) = ffmpeg(&url, "tcp", 2, false);
         assert_consecutive(&video);

@@ -8,6 +8,7 @@
     reason = "a test that finds what it did not expect should stop there"
 )]
 
+mod crowd;
 mod harness;
 mod live;
 mod operation;

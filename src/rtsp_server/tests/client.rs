@@ -91,7 +91,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
             head.push_str(&format!("{}\r\n", line.trim()));
         }
         head.push_str("\r\n");
-        self.socket.write_all(head.as_bytes()).await.unwrap();
+        self.raw(head.as_bytes()).await;
     }
 
     /// The next message; `None` when the server has closed.
@@ -194,6 +194,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
     /// Bytes as they are, for what is no RTSP.
     pub(super) async fn raw(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).await.unwrap();
+        self.socket.flush().await.unwrap();
     }
 
     /// Everything until the server closes.

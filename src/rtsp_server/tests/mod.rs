@@ -8,6 +8,7 @@ mod live;
 mod recorded;
 pub(super) mod script;
 mod tls;
+mod tunnel;
 mod udp;
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
