@@ -124,7 +124,8 @@ impl<R: AsyncRead + Unpin> Driver<R> {
         let writer = shared.tracker.spawn(writer.run());
         let settings = server::Settings {
             timeout: shared.settings.session_timeout,
-            udp: shared.ports.is_some(),
+            // There is no SRTP: UDP would show to all what TLS was asked to hide.
+            udp: shared.ports.is_some() && !secure,
         };
         let gate = Arc::new(Gate::new(shared.parts.access.clone(), peer, secure));
         let asker = Asker { shared: Arc::clone(&shared), gate, local, peer, queue: queue.clone() };

@@ -92,6 +92,24 @@ async fn rtsps_plays_as_rtsp_does_and_names_itself_in_the_content_base() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_asked_for_over_tls_does_not_go_out_in_the_clear_over_udp() {
+    let dir = tempfile::tempdir().unwrap();
+    let trusted = certify(dir.path(), false);
+    let bench = serving(dir.path(), Access::open_to_all()).await;
+    let url = format!("rtsps://{}/door/recording/", bench.tls.unwrap());
+    let udp = format!("SETUP {url}trackID=0\nTransport: RTP/AVP;unicast;client_port=40000-40001");
+    let mut plain = bench.client().await;
+    assert_eq!(plain.ask(&udp).await.status.as_u16(), 200);
+    let mut client = connect(bench.tls.unwrap(), &trusted).await.unwrap();
+    assert_eq!(client.ask(&udp).await.status.as_u16(), 461, "players then turn to TCP");
+    let either = format!("{udp},RTP/AVP/TCP;unicast;interleaved=0-1");
+    let answer = client.ask(&either).await;
+    assert_eq!(answer.status.as_u16(), 200);
+    assert!(answer.headers.get("Transport").unwrap().contains("TCP"));
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn basic_is_taken_over_tls_only() {
     let dir = tempfile::tempdir().unwrap();
     let trusted = certify(dir.path(), false);
