@@ -249,7 +249,8 @@ async fn serve(file: Option<PathBuf>) -> anyhow::Result<ExitCode> {
     telemetry::init(&config.log)?;
     let stop = stop_on_signal()?;
     let app = App::build(config).await?;
-    tracing::info!(http = %app.http_addr()?, rtsp = %app.rtsp_addr(), "listening");
+    let rtsps = app.rtsps_addr().map(tracing::field::display);
+    tracing::info!(http = %app.http_addr()?, rtsp = %app.rtsp_addr(), rtsps, "listening");
     if let Some(password) = app.first_password() {
         // Not through the log, which is collected and kept.
         eprintln!(

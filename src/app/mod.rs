@@ -29,6 +29,7 @@ mod storage;
 pub mod telemetry;
 #[cfg(test)]
 mod tests;
+mod tls;
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
@@ -133,6 +134,7 @@ impl App {
         let rtsp = RtspServer::bind(
             rtsp_server::Settings {
                 listen: config.rtsp.listen,
+                tls: tls::settings(&config),
                 udp_ports: Some(config.rtsp.udp_ports.clone()),
                 ..rtsp_server::Settings::default()
             },
@@ -233,6 +235,12 @@ impl App {
         self.rtsp.local_addr()
     }
 
+    /// Where RTSPS listens, if it does.
+    #[must_use]
+    pub fn rtsps_addr(&self) -> Option<SocketAddr> {
+        self.rtsp.tls_addr()
+    }
+
     /// The password that was made for [`ADMIN`] at the first start; to be shown once.
     #[must_use]
     pub const fn first_password(&self) -> Option<&Secret> {
@@ -258,6 +266,8 @@ impl App {
     /// When a server ended by itself, or the drain did not end in time.
     pub async fn run(self, stop: CancellationToken) -> anyhow::Result<()> {
         let edges = CancellationToken::new();
+        let hangup = tls::on_hangup(self.rtsp.certificates(), edges.clone());
+        self.tasks.spawn(hangup.context("listen for SIGHUP")?);
         let mut servers = JoinSet::new();
         let (rtsp_stop, http_stop) = (edges.clone(), edges.clone());
         servers.spawn(async move {

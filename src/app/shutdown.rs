@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 pub(super) const WITHIN: Duration = Duration::from_secs(9);
 
 /// Cancels `stop` on SIGTERM or SIGINT; a second one leaves at once, as people expect of Ctrl-C.
-/// SIGHUP is taken note of and changes nothing yet. The handlers are installed when this returns;
+/// SIGHUP ends nothing; whoever has something to read again listens for it. The handlers are installed when this returns;
 /// the future is to be spawned.
 ///
 /// # Errors
@@ -25,10 +25,7 @@ pub fn on_signal(stop: CancellationToken) -> std::io::Result<impl Future<Output 
             tokio::select! {
                 _ = term.recv() => tracing::info!("SIGTERM: stopping"),
                 _ = int.recv() => tracing::info!("interrupted: stopping"),
-                _ = hup.recv() => {
-                    tracing::info!("SIGHUP: nothing to read again");
-                    continue;
-                }
+                _ = hup.recv() => continue,
                 () = stop.cancelled(), if !asked => return,
             }
             if asked {

@@ -35,6 +35,8 @@ pub struct Config {
     pub http: Http,
     /// `[rtsp]`
     pub rtsp: Rtsp,
+    /// `[tls]`; there when `rtsp.tls_listen` is.
+    pub tls: Option<Tls>,
     /// `[database]`
     pub database: Database,
     /// `[[volumes]]`; never empty, paths differ.
@@ -65,8 +67,19 @@ pub struct Http {
 pub struct Rtsp {
     /// Address and port: `0.0.0.0:8554`.
     pub listen: SocketAddr,
+    /// Address and port for RTSPS: `0.0.0.0:8322`.
+    pub tls_listen: Option<SocketAddr>,
     /// Ports for RTP over UDP, to publish through a firewall: begins even, ends odd.
     pub udp_ports: RangeInclusive<u16>,
+}
+
+/// `[tls]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tls {
+    /// Certificate, and those it was issued by behind it; PEM.
+    pub cert: PathBuf,
+    /// Its private key; PEM.
+    pub key: PathBuf,
 }
 
 /// `[database]`
@@ -188,7 +201,12 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             http: Http { listen: ([0, 0, 0, 0], 8080).into(), base_path: String::new() },
-            rtsp: Rtsp { listen: ([0, 0, 0, 0], 8554).into(), udp_ports: 20_000..=20_999 },
+            rtsp: Rtsp {
+                listen: ([0, 0, 0, 0], 8554).into(),
+                tls_listen: None,
+                udp_ports: 20_000..=20_999,
+            },
+            tls: None,
             database: Database::at(DEFAULT_DATABASE.into()),
             volumes: vec![Volume::at(DEFAULT_VOLUME.into())],
             recording: Recording {
@@ -282,6 +300,8 @@ impl Config {
         if let Some(listen) = source.take("rtsp.listen", parse::address) {
             rtsp.listen = listen;
         }
+        rtsp.tls_listen = source.take("rtsp.tls_listen", parse::address);
+        config.tls = Tls::read(source, rtsp.tls_listen.is_some());
         if let Some(ports) = source.take("rtsp.udp_ports", parse::ports) {
             rtsp.udp_ports = ports;
         }
@@ -336,19 +356,13 @@ impl Config {
         if let Some(format) = source.take("log.format", |value| parse::choice(value, &formats)) {
             config.log.format = format;
         }
-
-        // Better refused than taken for encryption that is not there.
-        for key in ["tls.cert", "tls.key", "rtsp.tls_listen"] {
-            source.take::<()>(key, |_| Err("TLS is not supported yet; use a TLS proxy".into()));
-        }
         config
     }
 
     /// Listeners that others reach while nobody has to log in, and what is wrong with that. For
     /// whoever changes addresses after loading, too.
     pub fn open_listeners(&self) -> impl Iterator<Item = (&'static str, String)> {
-        [("http.listen", self.http.listen), ("rtsp.listen", self.rtsp.listen)]
-            .into_iter()
+        self.listeners()
             .filter(|(_, listen)| {
                 self.auth.mode == Mode::None && !listen.ip().to_canonical().is_loopback()
             })
@@ -361,16 +375,29 @@ impl Config {
             })
     }
 
+    /// Where anything listens, by key.
+    fn listeners(&self) -> impl Iterator<Item = (&'static str, SocketAddr)> {
+        let rtsps = self.rtsp.tls_listen.map(|listen| ("rtsp.tls_listen", listen));
+        [("http.listen", self.http.listen), ("rtsp.listen", self.rtsp.listen)]
+            .into_iter()
+            .chain(rtsps)
+    }
+
     /// What no single key shows.
     fn check(&self, source: &mut Source) {
         for (key, message) in self.open_listeners() {
             source.refuse(key, message);
         }
-        let (http, rtsp) = (self.http.listen, self.rtsp.listen);
-        let same_ip =
-            http.ip() == rtsp.ip() || http.ip().is_unspecified() || rtsp.ip().is_unspecified();
-        if http.port() == rtsp.port() && http.port() != 0 && same_ip {
-            source.refuse("rtsp.listen", format!("port {} is that of http.listen", http.port()));
+        for (n, (key, own)) in self.listeners().enumerate() {
+            let taken = self.listeners().take(n).find(|(_, other)| {
+                let unspecified = own.ip().is_unspecified() || other.ip().is_unspecified();
+                own.port() == other.port()
+                    && own.port() != 0
+                    && (own.ip() == other.ip() || unspecified)
+            });
+            if let Some((other, _)) = taken {
+                source.refuse(key, format!("port {} is that of {other}", own.port()));
+            }
         }
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.log.level) {
             source.refuse("log.level", error);
@@ -387,6 +414,33 @@ impl Config {
                     .refuse(&key, format!("must not share a folder with {}", other.path.display()));
             }
         }
+    }
+}
+
+impl Tls {
+    /// `used`: something is to be encrypted. A certificate that nothing would use is refused: it
+    /// would be taken for encryption that is not there.
+    fn read(source: &mut Source, used: bool) -> Option<Self> {
+        let mut wrong = false;
+        let mut path = |key: &str| {
+            source.take(key, |value| {
+                match parse::filled(value) {
+                    Ok(_) if !used => Err("encrypts nothing: set rtsp.tls_listen, too".to_owned()),
+                    path => path.map(PathBuf::from),
+                }
+                .inspect_err(|_| wrong = true)
+            })
+        };
+        let (cert, key) = (path("tls.cert"), path("tls.key"));
+        if used && !wrong {
+            for (name, missing) in [("cert", cert.is_none()), ("key", key.is_none())] {
+                if missing {
+                    let message = format!("needs tls.{name}, a file in PEM");
+                    source.refuse("rtsp.tls_listen", message);
+                }
+            }
+        }
+        Some(Self { cert: cert?, key: key? })
     }
 }
 

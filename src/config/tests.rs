@@ -37,11 +37,12 @@ fn the_commented_default_is_the_default() {
 /// So that nobody adds a setting without telling about it.
 #[test]
 fn the_commented_default_names_every_key() {
+    let is_key = |key: &str| key.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
     let text = include_str!("../../config/vedette.toml");
     let uncommented: String = text
         .lines()
         .map(|line| match line.strip_prefix("# ") {
-            Some(rest) if rest.split(" = ").count() == 2 && !rest.contains(':') => rest,
+            Some(rest) if rest.split_once(" = ").is_some_and(|(key, _)| is_key(key)) => rest,
             _ => line,
         })
         .flat_map(|line| [line, "\n"])
@@ -49,8 +50,7 @@ fn the_commented_default_names_every_key() {
     let mut source = Source::new();
     source.file("v.toml", &uncommented);
     let config = Config::read(&mut source);
-    // These are only there to be refused.
-    assert_eq!(source.unset(), ["rtsp.tls_listen", "tls.cert", "tls.key"]);
+    assert_eq!(source.unset(), Vec::<String>::new());
     assert_eq!(source.finish(), Ok(()));
     assert_eq!(config.database, Config::default().database);
 }
@@ -87,6 +87,23 @@ fn the_environment_sets_any_key_over_the_file() {
     assert_eq!(config.log.format, LogFormat::Json);
     assert_eq!(config.auth.admin_password.unwrap().expose(), "hunter2");
     assert_eq!(config.metrics.token.unwrap().expose(), "scrape");
+}
+
+#[test]
+fn rtsps_needs_a_port_of_its_own_a_certificate_and_its_key() {
+    let tls = "[tls]\ncert = \"/c.pem\"\nkey = \"/k.pem\"\n";
+    let listen = |port| format!("[rtsp]\ntls_listen = \"0.0.0.0:{port}\"\n");
+    let config = parse(&(listen(8322) + tls)).unwrap();
+    assert_eq!(config.rtsp.tls_listen.unwrap().port(), 8322);
+    assert_eq!(config.tls, Some(Tls { cert: "/c.pem".into(), key: "/k.pem".into() }));
+    let both = ["v.toml:2 rtsp.tls_listen", "v.toml:2 rtsp.tls_listen"];
+    assert_eq!(places(parse(&listen(8322))), both);
+    assert_eq!(places(parse(&(listen(8554) + tls))), both[1..]);
+    let unused = ["v.toml:2 tls.cert", "v.toml:3 tls.key"];
+    assert_eq!(places(parse(tls)), unused, "nothing would be encrypted");
+    let open = "[auth]\nmode = \"none\"\n[http]\nlisten = \"127.0.0.1:1\"\n".to_owned();
+    let loopback = "[rtsp]\nlisten = \"127.0.0.1:2\"\ntls_listen = \"0.0.0.0:3\"\n";
+    assert_eq!(places(parse(&(open + loopback + tls))), ["v.toml:7 rtsp.tls_listen"]);
 }
 
 #[test]

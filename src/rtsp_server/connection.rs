@@ -14,8 +14,7 @@ use std::{collections::BTreeMap, future::Future, io, net::IpAddr, pin::Pin, sync
 
 use bytes::BytesMut;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, tcp::OwnedReadHalf},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite},
     sync::{mpsc, oneshot},
     task::JoinHandle,
     time::{Instant, sleep_until, timeout},
@@ -24,8 +23,9 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::debug;
 
 use super::{
-    Shared,
+    Place, Shared,
     delivery::{Command, Delivery, Event, Home, Identity, Seed, Sink},
+    entrance::Arrival,
     footage::Resource,
     gate::Gate,
     orphans::{Adopted, Claim},
@@ -43,21 +43,21 @@ use crate::proto::{
     },
 };
 
-mod limits {
+pub(super) mod limits {
     use std::time::Duration;
 
     /// For a request to be complete, and for the first one to begin.
-    pub(super) const HEADER: Duration = Duration::from_secs(10);
+    pub(in super::super) const HEADER: Duration = Duration::from_secs(10);
     /// For the last answer to go out, and for the client to close.
-    pub(super) const LINGER: Duration = Duration::from_secs(1);
+    pub(in super::super) const LINGER: Duration = Duration::from_secs(1);
     /// For deliveries to say good-bye when the server stops.
-    pub(super) const GOODBYE: Duration = Duration::from_millis(500);
+    pub(in super::super) const GOODBYE: Duration = Duration::from_millis(500);
     /// Events of all deliveries that wait for their connection.
-    pub(super) const EVENTS: usize = 64;
+    pub(in super::super) const EVENTS: usize = 64;
     /// Commands that wait for a delivery.
-    pub(super) const COMMANDS: usize = 16;
+    pub(in super::super) const COMMANDS: usize = 16;
     /// Read at a time, bytes.
-    pub(super) const READ: usize = 4 << 10;
+    pub(in super::super) const READ: usize = 4 << 10;
 }
 
 /// What plays a session, as its connection holds it. Dropping it ends the delivery.
@@ -85,20 +85,20 @@ type Asking = Pin<Box<dyn Future<Output = Answer> + Send>>;
 
 /// The socket's reading side while there is one.
 #[derive(Debug)]
-enum Inbox {
-    Open(OwnedReadHalf),
+enum Inbox<R> {
+    Open(R),
     /// Told to close: what still comes is thrown away, so that the last answer arrives.
-    Draining(OwnedReadHalf, Instant),
+    Draining(R, Instant),
     Closed,
 }
 
-pub(super) struct Driver {
+pub(super) struct Driver<R> {
     shared: Arc<Shared>,
     asker: Asker,
     machine: Connection<Arc<Resource>>,
     players: BTreeMap<SessionId, Player>,
     asking: Option<Asking>,
-    inbox: Inbox,
+    inbox: Inbox<R>,
     buffer: BytesMut,
     decoder: Decoder,
     /// When the request that has begun must be complete.
@@ -110,40 +110,35 @@ pub(super) struct Driver {
     claims: (mpsc::Sender<Claim>, mpsc::Receiver<Claim>),
     peer: IpAddr,
     token: CancellationToken,
+    _place: Place,
 }
 
-impl Driver {
-    pub(super) fn new(
-        shared: Arc<Shared>,
-        socket: TcpStream,
-        peer: IpAddr,
-        token: CancellationToken,
-    ) -> io::Result<Self> {
-        socket.set_nodelay(true)?;
-        // A peer that vanished in a pause is noticed by nothing else.
-        let keepalive = socket2::TcpKeepalive::new().with_time(shared.settings.session_timeout);
-        socket2::SockRef::from(&socket).set_tcp_keepalive(&keepalive)?;
-        let local = socket.local_addr()?.ip().to_canonical();
-        let (reader, writer) = socket.into_split();
+impl<R: AsyncRead + Unpin> Driver<R> {
+    /// `buffer` is what was read already.
+    pub(super) fn new<W>(arrival: Arrival, reader: R, writer: W, buffer: BytesMut) -> Self
+    where
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let Arrival { shared, peer, local, secure, by, token, place } = arrival;
         let (queue, writer) = writer::queue(writer, Arc::clone(&shared.counters));
         let writer = shared.tracker.spawn(writer.run());
-        let now = Instant::now();
         let settings = server::Settings {
             timeout: shared.settings.session_timeout,
-            udp: shared.ports.is_some(),
+            // There is no SRTP: UDP would show to all what TLS was asked to hide.
+            udp: shared.ports.is_some() && !secure,
         };
-        let gate = Arc::new(Gate::new(shared.parts.access.clone(), peer));
+        let gate = Arc::new(Gate::new(shared.parts.access.clone(), peer, secure));
         let asker = Asker { shared: Arc::clone(&shared), gate, local, peer, queue: queue.clone() };
-        Ok(Self {
+        Self {
             shared,
             asker,
-            machine: Connection::new(now.into_std(), settings),
+            machine: Connection::new(now(), settings),
             players: BTreeMap::new(),
             asking: None,
             inbox: Inbox::Open(reader),
-            buffer: BytesMut::with_capacity(limits::READ),
+            buffer,
             decoder: Decoder::new(),
-            header_by: Some(now + limits::HEADER),
+            header_by: Some(by),
             queue,
             writer,
             writing: true,
@@ -151,7 +146,8 @@ impl Driver {
             claims: mpsc::channel(limits::COMMANDS),
             peer,
             token,
-        })
+            _place: place,
+        }
     }
 
     /// Until the client is gone and no session is left, or the server stops.
@@ -216,6 +212,10 @@ impl Driver {
                     }
                 }
                 Ok(None) => {
+                    if self.buffer.is_empty() {
+                        // What a large body made of it would else be kept as long as the client.
+                        self.buffer = BytesMut::new();
+                    }
                     if self.decoder.mid_message() {
                         self.header_by.get_or_insert_with(|| Instant::now() + limits::HEADER);
                     }
@@ -439,7 +439,7 @@ impl Driver {
     }
 }
 
-impl Drop for Driver {
+impl<R> Drop for Driver<R> {
     fn drop(&mut self) {
         for session in self.players.keys() {
             self.shared.orphans.remove(session);
@@ -468,7 +468,11 @@ async fn pending_or(asking: &mut Option<Asking>) -> Answer {
 }
 
 /// Cancel-safe. Waits while nothing may be read.
-async fn receive(inbox: &mut Inbox, buffer: &mut BytesMut, wanted: bool) -> io::Result<usize> {
+async fn receive<R: AsyncRead + Unpin>(
+    inbox: &mut Inbox<R>,
+    buffer: &mut BytesMut,
+    wanted: bool,
+) -> io::Result<usize> {
     match inbox {
         Inbox::Open(reader) if wanted => {
             buffer.reserve(limits::READ);
@@ -483,11 +487,4 @@ async fn receive(inbox: &mut Inbox, buffer: &mut BytesMut, wanted: bool) -> io::
         }
         Inbox::Open(_) | Inbox::Closed => std::future::pending().await,
     }
-}
-
-/// Says that there is no room, as well as that can be said to a client that has asked nothing yet.
-pub(super) async fn turn_away(mut socket: TcpStream) {
-    let refusal = b"RTSP/1.0 453 Not Enough Bandwidth\r\nRetry-After: 5\r\n\r\n";
-    let _ = timeout(limits::LINGER, socket.write_all(refusal)).await;
-    let _ = socket.shutdown().await;
 }

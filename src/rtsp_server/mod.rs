@@ -1,9 +1,9 @@
 //! The RTSP server: players come in, live and recorded footage goes out.
 //!
 //! ```text
-//! RtspServer ─▶ connection (drives proto::rtsp::server) ─▶ delivery (a task a session)
-//!   accept,       questions: gate, directory, archive        footage ─▶ timeline ─▶ RTP
-//!   limits        writer: one order for answers and packets  udp / writer
+//! RtspServer ─▶ entrance ─▶ connection (drives proto::rtsp::server) ─▶ delivery (a task a session)
+//!   accept,       TLS,         questions: gate, directory, archive       footage ─▶ timeline ─▶ RTP
+//!   limits        tunnels      writer: one order for answers, packets    udp / writer
 //! ```
 //!
 //! # Invariants
@@ -17,6 +17,7 @@ mod connection;
 mod counters;
 mod delivery;
 mod directory;
+mod entrance;
 mod footage;
 mod gate;
 mod orphans;
@@ -24,6 +25,8 @@ mod questions;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod tunnel;
 mod udp;
 mod writer;
 
@@ -36,6 +39,7 @@ use std::{
 };
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::{TlsAcceptor, rustls};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, debug, info, info_span, warn};
 
@@ -43,7 +47,8 @@ use crate::{access::Access, clock::Clock, hub::Hub, playback::Archive};
 
 pub use counters::{Counters, DropReason, HistogramSnapshot};
 pub use directory::{Directory, DirectoryError, StreamRef};
-pub use settings::Settings;
+pub use settings::{Settings, Tls};
+pub use tls::{Certificates, TlsError};
 
 /// What the server stands on.
 #[derive(Clone)]
@@ -79,6 +84,12 @@ pub enum BindError {
         #[source]
         source: io::Error,
     },
+    /// The certificate for RTSPS is of no use.
+    #[error("take up the certificate for RTSPS")]
+    Certificate(#[from] TlsError),
+    /// TLS itself cannot be set up.
+    #[error("set up TLS")]
+    Tls(#[from] rustls::Error),
     /// The range of UDP ports holds no pair.
     #[error("the range of UDP ports for RTP holds no pair that begins with an even port")]
     UdpPorts,
@@ -92,6 +103,7 @@ struct Shared {
     counters: Arc<Counters>,
     ports: Option<udp::Ports>,
     orphans: orphans::Orphans,
+    tunnels: Arc<tunnel::Tunnels>,
     tracker: TaskTracker,
     /// Connections an address has. Locked for a count only.
     addresses: Mutex<HashMap<IpAddr, usize>>,
@@ -104,7 +116,48 @@ struct Shared {
 pub struct RtspServer {
     listener: TcpListener,
     address: SocketAddr,
+    secure: Option<Secure>,
     shared: Arc<Shared>,
+}
+
+/// The listener for RTSPS.
+struct Secure {
+    listener: TcpListener,
+    address: SocketAddr,
+    acceptor: TlsAcceptor,
+    certificates: Arc<Certificates>,
+}
+
+impl fmt::Debug for Secure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secure").field("address", &self.address).finish_non_exhaustive()
+    }
+}
+
+impl Secure {
+    async fn bind(settings: &Tls) -> Result<Self, BindError> {
+        let (listener, address) = listen(settings.listen).await?;
+        let certificates = Certificates::load(settings.cert.clone(), settings.key.clone()).await?;
+        let acceptor = certificates.acceptor()?;
+        Ok(Self { listener, address, acceptor, certificates })
+    }
+
+    /// Cancel-safe. Never, where there is none.
+    async fn accept(secure: Option<&Self>) -> io::Result<Accepted> {
+        let Some(secure) = secure else { return std::future::pending().await };
+        let (socket, peer) = secure.listener.accept().await?;
+        Ok((socket, peer, Some(secure.acceptor.clone())))
+    }
+}
+
+/// A socket, where it comes from, and what it is to be wrapped in.
+type Accepted = (TcpStream, SocketAddr, Option<TlsAcceptor>);
+
+async fn listen(at: SocketAddr) -> Result<(TcpListener, SocketAddr), BindError> {
+    let refused = |source| BindError::Listen { address: at, source };
+    let listener = TcpListener::bind(at).await.map_err(refused)?;
+    let address = listener.local_addr().map_err(refused)?;
+    Ok((listener, address))
 }
 
 impl RtspServer {
@@ -114,9 +167,11 @@ impl RtspServer {
     ///
     /// See [`BindError`].
     pub async fn bind(settings: Settings, parts: Parts) -> Result<Self, BindError> {
-        let refused = |source| BindError::Listen { address: settings.listen, source };
-        let listener = TcpListener::bind(settings.listen).await.map_err(refused)?;
-        let address = listener.local_addr().map_err(refused)?;
+        let (listener, address) = listen(settings.listen).await?;
+        let secure = match &settings.tls {
+            Some(tls) => Some(Secure::bind(tls).await?),
+            None => None,
+        };
         let ports = match &settings.udp_ports {
             Some(range) => Some(udp::Ports::new(range).ok_or(BindError::UdpPorts)?),
             None => None,
@@ -127,18 +182,31 @@ impl RtspServer {
             counters: Arc::default(),
             ports,
             orphans: orphans::Orphans::default(),
+            tunnels: Arc::default(),
             tracker: TaskTracker::new(),
             addresses: Mutex::default(),
             #[cfg(test)]
             script: None,
         };
-        Ok(Self { listener, address, shared: Arc::new(shared) })
+        Ok(Self { listener, address, secure, shared: Arc::new(shared) })
     }
 
     /// Where it listens.
     #[must_use]
     pub const fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Where it listens for RTSPS, if it does.
+    #[must_use]
+    pub fn tls_addr(&self) -> Option<SocketAddr> {
+        self.secure.as_ref().map(|secure| secure.address)
+    }
+
+    /// What it shows to those who come over RTSPS, to have it read again.
+    #[must_use]
+    pub fn certificates(&self) -> Option<Arc<Certificates>> {
+        self.secure.as_ref().map(|secure| Arc::clone(&secure.certificates))
     }
 
     /// What it counts.
@@ -151,13 +219,19 @@ impl RtspServer {
     /// by BYE, and given two seconds at most).
     pub async fn run(self, token: CancellationToken) {
         info!(address = %self.address, "RTSP server listens");
+        if let Some(address) = self.tls_addr() {
+            info!(%address, "RTSP server listens for TLS");
+        }
         loop {
             let accepted = tokio::select! {
                 () = token.cancelled() => break,
-                accepted = self.listener.accept() => accepted,
+                accepted = self.listener.accept() => {
+                    accepted.map(|(socket, peer)| (socket, peer, None))
+                }
+                accepted = Secure::accept(self.secure.as_ref()) => accepted,
             };
             match accepted {
-                Ok((socket, peer)) => self.admit(socket, peer, &token),
+                Ok((socket, peer, tls)) => self.admit(socket, peer, tls, &token),
                 Err(error) => {
                     // Out of files, most likely: trying again at once would only spin.
                     warn!(%error, "accept an RTSP connection");
@@ -165,33 +239,33 @@ impl RtspServer {
                 }
             }
         }
-        drop(self.listener);
+        drop((self.listener, self.secure));
         self.shared.tracker.close();
         self.shared.tracker.wait().await;
         info!("RTSP server stopped");
     }
 
-    fn admit(&self, socket: TcpStream, peer: SocketAddr, token: &CancellationToken) {
+    fn admit(
+        &self,
+        socket: TcpStream,
+        peer: SocketAddr,
+        tls: Option<TlsAcceptor>,
+        token: &CancellationToken,
+    ) {
         let shared = &self.shared;
         // IPv4 that came through an IPv6 listener is IPv4 in every answer.
         let ip = peer.ip().to_canonical();
         let Some(place) = Place::take(shared, ip) else {
             shared.counters.count_refused();
             debug!(%peer, "connection turned away: too many");
-            shared.tracker.spawn(connection::turn_away(socket));
+            // A handshake only to say so would cost more than it tells.
+            if tls.is_none() {
+                shared.tracker.spawn(entrance::turn_away(socket));
+            }
             return;
         };
-        let token = token.child_token();
-        let shared = Arc::clone(shared);
-        let span = info_span!("rtsp", %peer);
-        let task = async move {
-            match connection::Driver::new(shared, socket, ip, token) {
-                Ok(driver) => driver.run().await,
-                Err(error) => debug!(%error, "connection not taken up"),
-            }
-            drop(place);
-        };
-        self.shared.tracker.spawn(task.instrument(span));
+        let task = entrance::enter(Arc::clone(shared), socket, tls, place, token.child_token());
+        shared.tracker.spawn(task.instrument(info_span!("rtsp", %peer)));
     }
 }
 
@@ -217,6 +291,12 @@ impl Place {
         }
         *count += 1;
         Some(Self { shared: Arc::clone(shared), peer, _present: shared.counters.connection() })
+    }
+}
+
+impl Place {
+    const fn peer(&self) -> IpAddr {
+        self.peer
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{
     net::{Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
+    path::PathBuf,
     time::Duration,
 };
 
@@ -11,6 +12,8 @@ use std::{
 pub struct Settings {
     /// Where to listen; port 0 takes any free one.
     pub listen: SocketAddr,
+    /// RTSPS on a listener of its own; `None` is off.
+    pub tls: Option<Tls>,
     /// Ports for RTP and RTCP over UDP, taken in pairs that begin with an even one; `None`
     /// answers UDP with 461, so that players turn to TCP.
     pub udp_ports: Option<RangeInclusive<u16>>,
@@ -26,10 +29,22 @@ pub struct Settings {
     pub describe_wait: Duration,
 }
 
+/// RTSPS.
+#[derive(Clone, Debug)]
+pub struct Tls {
+    /// Where to listen; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Certificate and those it was issued by, PEM.
+    pub cert: PathBuf,
+    /// Its key, PEM.
+    pub key: PathBuf,
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8554)),
+            tls: None,
             udp_ports: Some(20_000..=20_999),
             max_connections: 512,
             max_connections_per_address: 64,

@@ -174,6 +174,8 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
                 }
                 Chunk::Close => break,
             }
+            // Nothing on TCP. TLS holds back what the socket would not take at once.
+            self.socket.flush().await?;
         }
         Ok(())
     }

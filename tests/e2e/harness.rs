@@ -229,6 +229,7 @@ pub(crate) struct Vedette {
     pub(crate) dir: PathBuf,
     pub(crate) http: String,
     pub(crate) rtsp_port: u16,
+    environment: Vec<(&'static str, String)>,
     http_client: reqwest::blocking::Client,
 }
 
@@ -240,6 +241,16 @@ impl Vedette {
 
     /// With more lines of configuration.
     pub(crate) fn start_with(dir: &Path, segment_seconds: u32, more: &str) -> Self {
+        Self::start_in(dir, segment_seconds, more, &[])
+    }
+
+    /// With variables in its environment, too.
+    pub(crate) fn start_in(
+        dir: &Path,
+        segment_seconds: u32,
+        more: &str,
+        environment: &[(&'static str, String)],
+    ) -> Self {
         let (http_port, rtsp_port) = (free_port(), free_port());
         let udp = 20_000 + (rtsp_port % 400) * 100;
         let config = format!(
@@ -255,6 +266,7 @@ impl Vedette {
             dir: dir.to_owned(),
             http: format!("http://127.0.0.1:{http_port}"),
             rtsp_port,
+            environment: environment.to_vec(),
             http_client: reqwest::blocking::Client::new(),
         };
         vedette.launch();
@@ -270,6 +282,7 @@ impl Vedette {
             .arg(self.dir.join("vedette.toml"))
             .env("VEDETTE_ADMIN_PASSWORD", PASSWORD)
             .env("RUST_BACKTRACE", "1")
+            .envs(self.environment.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)
@@ -283,6 +296,20 @@ impl Vedette {
             let rtsp = TcpStream::connect(("127.0.0.1", self.rtsp_port)).is_ok();
             (answer.status().is_success() && rtsp).then_some(())
         });
+    }
+
+    /// Bytes of memory it holds.
+    pub(crate) fn resident(&self) -> u64 {
+        let id = self.child.as_ref().unwrap().id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1_024
+    }
+
+    /// SIGHUP.
+    pub(crate) fn hang_up(&self) {
+        let id = self.child.as_ref().unwrap().id();
+        run(Command::new("kill").args(["-HUP", &id.to_string()]));
     }
 
     pub(crate) fn log(&self) -> String {

@@ -2,7 +2,7 @@
 
 use crate::harness::{
     Camera, Clip, Vedette, assert_as_sent, assert_audio_as_sent, assert_consecutive,
-    assert_times_as_sent, eventually, ffmpeg, gstreamer, live555,
+    assert_times_as_sent, eventually, ffmpeg, free_port, gstreamer, live555,
 };
 
 fn running(vedette: &Vedette, slug: &str) {
@@ -13,7 +13,7 @@ fn running(vedette: &Vedette, slug: &str) {
 }
 
 #[test]
-fn ffmpeg_plays_live_over_tcp_and_udp() {
+fn ffmpeg_plays_live_over_tcp_udp_and_through_http() {
     let dir = tempfile::tempdir().unwrap();
     let camera = Camera::start(dir.path(), &[("door", Clip::H264Aac), ("yard", Clip::H265)]);
     let vedette = Vedette::start(dir.path(), 60);
@@ -21,7 +21,7 @@ fn ffmpeg_plays_live_over_tcp_and_udp() {
     vedette.add_camera("yard", &camera.url("yard"), "tcp");
     running(&vedette, "door");
     running(&vedette, "yard");
-    for transport in ["tcp", "udp"] {
+    for transport in ["tcp", "udp", "http"] {
         let (video, audio) = ffmpeg(&vedette.rtsp("door"), transport, 3, false);
         assert!(video.len() >= 50, "{transport}: {} units in 3 s", video.len());
         assert_consecutive(&video);
@@ -70,6 +70,52 @@ fn gstreamer_plays_live_over_tcp_and_udp() {
         assert_consecutive(&units);
         assert_as_sent(&units, &camera.sent("door", "video"));
     }
+}
+
+#[test]
+fn ffmpeg_plays_over_tls_and_a_renewed_certificate_is_taken_up_on_sighup() {
+    let dir = tempfile::tempdir().unwrap();
+    let certify = |name: &str| {
+        let made = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+        std::fs::write(dir.path().join("cert.pem"), made.cert.pem()).unwrap();
+        std::fs::write(dir.path().join("key.pem"), made.signing_key.serialize_pem()).unwrap();
+    };
+    certify("localhost");
+    let camera = Camera::start(dir.path(), &[("door", Clip::H264Aac)]);
+    let port = free_port();
+    let path = dir.path().display();
+    let tls = format!(
+        "[tls]\ncert = \"{path}/cert.pem\"\nkey = \"{path}/key.pem\"\n\
+         [log]\nlevel = \"info\"\n"
+    );
+    let variable = ("VEDETTE_RTSP__TLS_LISTEN", format!("127.0.0.1:{port}"));
+    let vedette = Vedette::start_in(dir.path(), 60, &tls, &[variable]);
+    vedette.add_camera("door", &camera.url("door"), "tcp");
+    running(&vedette, "door");
+    let plain = vedette.rtsp("door");
+    let url = plain.replacen("rtsp://", "rtsps://", 1).replacen(
+        &vedette.rtsp_port.to_string(),
+        &port.to_string(),
+        1,
+    );
+    let play = || {
+        let (video, _) = ffmpeg(&url, "tcp", 2, false);
+        assert_consecutive(&video);
+        assert_as_sent(&video, &camera.sent("door", "video"));
+    };
+    play();
+    certify("renewed.example");
+    vedette.hang_up();
+    eventually("the new certificate", || {
+        vedette.log().contains("the certificate was read again").then_some(())
+    });
+    play();
+    std::fs::write(dir.path().join("cert.pem"), "damaged").unwrap();
+    vedette.hang_up();
+    eventually("the complaint", || {
+        vedette.log().contains("the certificate stays as it was").then_some(())
+    });
+    play();
 }
 
 #[test]

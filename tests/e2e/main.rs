@@ -9,6 +9,7 @@
 )]
 
 mod crash;
+mod crowd;
 mod disk_full;
 mod harness;
 mod live;

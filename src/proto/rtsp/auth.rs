@@ -213,6 +213,13 @@ impl Basic {
         let (username, password) = text.split_once(':').ok_or(AuthorizationError::Syntax)?;
         Ok(Self { username: username.to_owned(), password: Zeroizing::new(password.to_owned()) })
     }
+
+    /// Whether it is the password that `secret` was made of.
+    #[must_use]
+    pub fn matches(&self, realm: &str, secret: Ha1<'_>) -> bool {
+        let shown = Algorithm::Sha256.ha1(&self.username, realm, &self.password);
+        shown.as_bytes().ct_eq(secret.sha256.as_bytes()).into()
+    }
 }
 
 /// `name=value` pairs, values as tokens or quoted strings (RFC 7235 §2.1).
@@ -385,6 +392,13 @@ pub fn challenges(realm: &str, nonce: &str, stale: bool) -> [String; 2] {
              qop=\"auth\"{stale}"
         )
     })
+}
+
+/// The value of a `WWW-Authenticate` header that offers Basic. Over TLS only.
+#[must_use]
+pub fn basic_challenge(realm: &str) -> String {
+    let realm: String = realm.chars().filter(|c| !matches!(c, '"' | '\\')).collect();
+    format!("Basic realm=\"{realm}\", charset=\"UTF-8\"")
 }
 
 #[cfg(test)]

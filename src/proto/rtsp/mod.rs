@@ -7,7 +7,8 @@
 //!
 //! [`message`] holds the types and their writers, [`parse`] finds them in a stream of bytes,
 //! [`headers`] gives the header fields types, [`sdp`] describes what can be played, and [`auth`]
-//! is Digest as a server needs it. [`server`] is the server's session state machine.
+//! is Digest as a server needs it. [`server`] is the server's session state machine, [`tunnel`] what
+//! stands around all this when it comes through HTTP.
 
 pub mod auth;
 pub mod headers;
@@ -15,3 +16,4 @@ pub mod message;
 pub mod parse;
 pub mod sdp;
 pub mod server;
+pub mod tunnel;

@@ -13,12 +13,15 @@
 //! # What is tolerated
 //!
 //! Line ends of LF alone, empty lines before a message or a `$`, blanks around names and values,
-//! folded header lines, blanks inside a request's URI.
+//! folded header lines, a body length on a request of HTTP (see [`tunnel`]), blanks inside a request's URI.
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::message::{
-    Headers, InterleavedFrame, Message, Method, Request, Response, Status, Version, is_control,
+use super::{
+    message::{
+        Headers, InterleavedFrame, Message, Method, Request, Response, Status, Version, is_control,
+    },
+    tunnel,
 };
 
 /// Bounds on what one message may hold, in bytes unless said otherwise.
@@ -124,6 +127,12 @@ struct Head {
 enum StartLine {
     Request { method: Method, uri: String, version: Version },
     Response { version: Version, status: Status, reason: String },
+}
+
+impl StartLine {
+    fn is_http(&self) -> bool {
+        matches!(self, Self::Request { version, .. } if tunnel::is_http(version))
+    }
 }
 
 impl Decoder {
@@ -293,7 +302,12 @@ impl Head {
         if let Some(fault) = self.fault {
             return Err((fault, cseq));
         }
-        let length = content_length(&self.headers).map_err(|fault| (fault, cseq))?;
+        // The body of a tunnel's POST never ends, whatever length it states.
+        let length = if self.start.as_ref().is_some_and(StartLine::is_http) {
+            0
+        } else {
+            content_length(&self.headers).map_err(|fault| (fault, cseq))?
+        };
         let (headers, body) = (self.headers, Bytes::new());
         let message = match self.start {
             Some(StartLine::Request { method, uri, version }) => {

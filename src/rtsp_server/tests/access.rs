@@ -2,6 +2,7 @@
 
 use md5::{Digest as _, Md5};
 use sha2::Sha256;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::{client::Sign, *};
 use crate::model::Secret;
@@ -32,7 +33,10 @@ async fn guarded() -> Bench {
 }
 
 /// The nonce of a fresh challenge.
-async fn challenged(client: &mut Client, url: &str) -> (Vec<String>, String) {
+pub(super) async fn challenged<S: AsyncRead + AsyncWrite + Unpin>(
+    client: &mut Client<S>,
+    url: &str,
+) -> (Vec<String>, String) {
     let answer = client.ask(&format!("DESCRIBE {url}")).await;
     assert_eq!(answer.status.as_u16(), 401);
     let challenges: Vec<_> =
@@ -42,7 +46,7 @@ async fn challenged(client: &mut Client, url: &str) -> (Vec<String>, String) {
 }
 
 /// As VLC does it: RFC 2069, and always with the URI of DESCRIBE or the Content-Base.
-fn by_md5(password: &str, nonce: String) -> Sign {
+pub(super) fn by_md5(password: &str, nonce: String) -> Sign {
     let ha1 = md5(&format!("ann:vedette:{password}"));
     Box::new(move |method, uri| {
         let uri = uri.split("trackID").next().unwrap();

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, net::SocketAddr};
 
 use bytes::{Bytes, BytesMut};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::Instant,
 };
@@ -21,8 +21,8 @@ use crate::proto::{
 /// Makes an `Authorization` of a method and a URI.
 pub(super) type Sign = Box<dyn Fn(&str, &str) -> String + Send>;
 
-pub(super) struct Client {
-    pub(super) socket: TcpStream,
+pub(super) struct Client<S = TcpStream> {
+    pub(super) socket: S,
     decoder: Decoder,
     buffer: BytesMut,
     /// Read and not yet looked at.
@@ -58,6 +58,12 @@ impl Client {
         let socket = TcpStream::connect(to).await.unwrap();
         // Else single bytes wait for acknowledgements in real time, and the paused clock runs on.
         socket.set_nodelay(true).unwrap();
+        Self::over(socket)
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
+    pub(super) fn over(socket: S) -> Self {
         Self {
             socket,
             decoder: Decoder::new(),
@@ -85,7 +91,7 @@ impl Client {
             head.push_str(&format!("{}\r\n", line.trim()));
         }
         head.push_str("\r\n");
-        self.socket.write_all(head.as_bytes()).await.unwrap();
+        self.raw(head.as_bytes()).await;
     }
 
     /// The next message; `None` when the server has closed.
@@ -188,6 +194,7 @@ impl Client {
     /// Bytes as they are, for what is no RTSP.
     pub(super) async fn raw(&mut self, bytes: &[u8]) {
         self.socket.write_all(bytes).await.unwrap();
+        self.socket.flush().await.unwrap();
     }
 
     /// Everything until the server closes.

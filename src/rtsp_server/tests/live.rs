@@ -246,6 +246,44 @@ async fn a_player_that_takes_nothing_is_closed_after_ten_seconds_and_harms_nobod
     bench.stop().await;
 }
 
+/// Bytes of memory this process holds.
+fn resident() -> usize {
+    let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+    let pages: usize = pages.split(' ').nth(1).unwrap().parse().unwrap();
+    pages * 4_096
+}
+
+#[tokio::test(start_paused = true)]
+async fn memory_stays_flat_beside_players_that_never_read() {
+    let bench = Bench::new().await;
+    // Ten megabytes a second, so that ten seconds kept for anybody would be seen.
+    let stop = bench.film(400_000);
+    let mut good = bench.client().await;
+    let base = good.set_up(&bench.url("/door")).await;
+    good.play(&base, "").await;
+    good.pictures(50).await;
+    let before = resident();
+    let mut stuck = Vec::new();
+    for _ in 0..8 {
+        let mut client = bench.client().await;
+        let _ = socket2::SockRef::from(&client.socket).set_recv_buffer_size(256 << 10);
+        client.set_up(&bench.url("/door")).await;
+        client.play(&base, "").await;
+        stuck.push(client);
+    }
+    assert_eq!(bench.counters.sessions(), 9);
+    let mut most = 0;
+    while bench.counters.sessions() > 1 {
+        good.pictures(5).await;
+        most = most.max(resident());
+    }
+    let grown = most.saturating_sub(before);
+    // A queue each (a megabyte and a unit), with room for what the allocator keeps.
+    assert!(grown < 60 << 20, "{grown} bytes more");
+    stop.cancel();
+    bench.stop().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_slow_player_skips_to_a_key_frame_and_is_counted() {
     let bench = Bench::new().await;

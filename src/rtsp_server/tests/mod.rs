@@ -7,6 +7,8 @@ mod client;
 mod live;
 mod recorded;
 pub(super) mod script;
+mod tls;
+mod tunnel;
 mod udp;
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};
@@ -156,6 +158,8 @@ struct Bench {
     clock: Clock,
     counters: Arc<Counters>,
     address: std::net::SocketAddr,
+    tls: Option<std::net::SocketAddr>,
+    certificates: Option<Arc<Certificates>>,
     token: CancellationToken,
     server: JoinHandle<()>,
     tracker: TaskTracker,
@@ -193,10 +197,11 @@ impl Bench {
         let mut server = RtspServer::bind(settings, parts).await.unwrap();
         Arc::get_mut(&mut server.shared).unwrap().script = script.map(Arc::new);
         let (address, counters) = (server.local_addr(), server.counters());
+        let (tls, certificates) = (server.tls_addr(), server.certificates());
         let token = CancellationToken::new();
         let tracker = TaskTracker::new();
         let server = tracker.spawn(server.run(token.clone()));
-        Self { hub, clock, counters, address, token, server, tracker }
+        Self { hub, clock, counters, address, tls, certificates, token, server, tracker }
     }
 
     async fn client(&self) -> Client {

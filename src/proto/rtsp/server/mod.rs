@@ -37,6 +37,7 @@ mod requests;
 mod session;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -63,6 +64,8 @@ pub mod limits {
     pub const SESSIONS: usize = 16;
     /// Requests that wait for their turn; beyond it nothing more is read from the client.
     pub const WAITING: usize = 32;
+    /// Bytes of them, about; one more may go beyond it.
+    pub const WAITING_BYTES: usize = 64 << 10;
     /// A connection without a session is closed after so long without a request.
     pub const IDLE: Duration = Duration::from_secs(60);
 }
@@ -264,13 +267,14 @@ enum Asking {
 }
 
 use session::Unit;
+use waiting::Waiting;
 
 /// The machine.
 #[derive(Debug)]
 pub struct Connection<R> {
     settings: Settings,
     sessions: BTreeMap<SessionId, Session<R>>,
-    waiting: VecDeque<Request>,
+    waiting: Waiting,
     asking: Option<(Asking, Request)>,
     outputs: VecDeque<Output<R>>,
     /// Of the last request, the end of a session, or the connection's start.
@@ -287,7 +291,7 @@ impl<R: Clone> Connection<R> {
         Self {
             settings,
             sessions: BTreeMap::new(),
-            waiting: VecDeque::new(),
+            waiting: Waiting::default(),
             asking: None,
             outputs: VecDeque::new(),
             heard: now,
@@ -303,7 +307,7 @@ impl<R: Clone> Connection<R> {
             return;
         }
         self.heard = now;
-        self.waiting.push_back(request);
+        self.waiting.push(request);
         self.advance(now);
     }
 
@@ -314,7 +318,7 @@ impl<R: Clone> Connection<R> {
         }
         self.heard = now;
         // What waits will never be answered, for the client is out of step with us anyway.
-        self.waiting.clear();
+        self.waiting = Waiting::default();
         self.respond(Method::Other(String::new()), Response::to(error.cseq, error.status()));
         self.outputs.push_back(Output::Close);
     }
@@ -324,7 +328,7 @@ impl<R: Clone> Connection<R> {
         if std::mem::replace(&mut self.closing, true) {
             return;
         }
-        self.waiting.clear();
+        self.waiting = Waiting::default();
         self.respond(Method::Other(String::new()), Response::to(None, Status::REQUEST_TIMEOUT));
         self.outputs.push_back(Output::Close);
     }
@@ -364,7 +368,7 @@ impl<R: Clone> Connection<R> {
     pub fn handle_disconnected(&mut self) {
         self.connected = false;
         self.closing = true;
-        self.waiting.clear();
+        self.waiting = Waiting::default();
         self.asking = None;
         let ends: Vec<_> =
             self.sessions.values().filter(|s| !s.is_on_udp()).map(|s| s.id.clone()).collect();
@@ -417,7 +421,7 @@ impl<R: Clone> Connection<R> {
     /// Whether more may be read from the client. False while too many requests wait.
     #[must_use]
     pub fn wants_input(&self) -> bool {
-        !self.closing && self.waiting.len() < limits::WAITING
+        !self.closing && !self.waiting.is_full()
     }
 
     /// Whether nothing is left to be done: no client, no session.
@@ -478,7 +482,7 @@ impl<R: Clone> Connection<R> {
 
     fn advance(&mut self, now: Instant) {
         while self.asking.is_none() && !self.closing {
-            let Some(request) = self.waiting.pop_front() else { return };
+            let Some(request) = self.waiting.pop() else { return };
             self.begin(now, request);
         }
     }

@@ -409,6 +409,23 @@ fn a_client_that_floods_is_not_read_any_further() {
 }
 
 #[test]
+fn a_client_that_floods_with_large_bodies_is_not_read_any_further_either() {
+    let mut talk = Talk::new();
+    let mut held = 0;
+    while talk.machine.wants_input() {
+        let mut request = talk.request("DESCRIBE rtsp://nvr/door");
+        request.body = vec![b' '; 20_000].into();
+        held += request.body.len();
+        talk.machine.handle_request(talk.now, request);
+    }
+    // One is being answered; the last goes beyond the bound.
+    assert!(held <= limits::WAITING_BYTES + 2 * 20_000, "{held}");
+    talk.drain();
+    assert!(talk.machine.wants_input());
+    assert_eq!(talk.answers.len(), held / 20_000);
+}
+
+#[test]
 fn the_outsides_refusals_have_their_codes() {
     let mut talk = Talk::playing();
     let mut answer = |refusal, text: String| {
