@@ -17,7 +17,10 @@
 //! * The end is told by BYE, [`limits::FAREWELL`] after the last packet: players throw away what
 //!   they still hold when it comes.
 
+mod pace;
+mod reverse;
 mod start;
+mod thin;
 mod timeline;
 mod track;
 
@@ -41,14 +44,18 @@ use super::{
 use crate::{
     clock::Clock,
     hub::Run,
+    playback::PlaybackError,
     proto::{
-        access_unit::TrackIndex,
+        access_unit::{TrackIndex, leading_track},
         rtp::PacketBatch,
         rtsp::server::{Refusal, SessionId, Spot, Started, Wish},
         time::{WallSpan, WallTime},
     },
 };
 
+use pace::Pace;
+use reverse::Reverse;
+use thin::Thin;
 use timeline::{Anchor, decoded_at, late, playing};
 pub(super) use track::{Identity, Sink};
 use track::{Left, TrackOut};
@@ -187,6 +194,12 @@ pub(super) struct Delivery {
     /// The run of the unit sent last, to notice new parameters.
     run: Option<Arc<Run>>,
     anchor: Option<Anchor>,
+    pace: Pace,
+    /// While footage runs backwards.
+    reverse: Option<Reverse>,
+    thin: Thin,
+    /// Where the unit of the leading track that was sent last is presented.
+    place: Option<WallSpan>,
     state: State,
     outgoing: Option<Outgoing>,
     /// Where each track that was torn down has come to, should it be set up again.
@@ -226,6 +239,10 @@ impl Delivery {
             ahead: VecDeque::new(),
             run: None,
             anchor: None,
+            pace: Pace::NORMAL,
+            reverse: None,
+            thin: Thin::new(Pace::NORMAL),
+            place: None,
             state: State::Idle,
             outgoing: None,
             left: BTreeMap::new(),
@@ -398,9 +415,10 @@ impl Delivery {
             }
         };
         if self.ahead.is_empty() {
+            let lead = leading_track(&self.seed.resource.tracks);
             let Some(feed) = &mut self.feed else { return Err(Over::Failed) };
             let next = tokio::select! {
-                next = feed.next() => next,
+                next = fetch(feed, &mut self.reverse, lead) => next,
                 () = report => {
                     self.report_due();
                     return Ok(());
@@ -438,8 +456,10 @@ impl Delivery {
         self.send_first().await
     }
 
-    fn wants(&self, item: &Item) -> bool {
-        self.tracks.get(&item.unit.track).is_some_and(|t| t.plays)
+    /// Whether a unit that was read is to be sent. To be asked once of each.
+    fn wants(&mut self, item: &Item) -> bool {
+        let Some(out) = self.tracks.get(&item.unit.track) else { return false };
+        self.thin.keeps(item, &out.described) && out.plays
     }
 
     /// When the oldest unit ahead is to be sent; anchors it where nothing is anchored.
@@ -484,7 +504,7 @@ impl Delivery {
             return;
         }
         let anchor = self.anchor_at(decoded, now);
-        let jump = before.due(decoded) - anchor.due(decoded);
+        let jump = self.pace.footage(before.due(decoded) - anchor.due(decoded));
         for out in self.tracks.values_mut() {
             out.line.skip(jump);
         }
@@ -502,7 +522,7 @@ impl Delivery {
         }
         let played = self.tracks.values().filter_map(|t| t.line.played()).max();
         let least = played.map_or(due, |p| p + WallSpan::from_micros(1_000));
-        Anchor::new(decoded, due.max(least))
+        Anchor::new(decoded, due.max(least), self.pace)
     }
 
     /// Sends the oldest unit ahead. It is taken off only when there is room for it.
@@ -523,6 +543,9 @@ impl Delivery {
         if let Some(out) = self.tracks.get(&index) {
             // The wait for room may have been long.
             self.forgive(decoded_at(&item.unit, item.at, out.described.timescale));
+        }
+        if index == leading_track(&self.seed.resource.tracks) {
+            self.place = Some(item.at);
         }
         let (now, wall) = (self.now(), self.wall());
         let due = self.anchor.map_or(now, |anchor| anchor.due(item.at));
@@ -649,6 +672,18 @@ impl Delivery {
                 self.seed.home.tell(Event::Failed { session }).await;
             }
         }
+    }
+}
+
+/// The next unit of what is played, the way it is played. Cancel-safe.
+async fn fetch(
+    feed: &mut Feed,
+    reverse: &mut Option<Reverse>,
+    lead: TrackIndex,
+) -> Result<Option<Item>, PlaybackError> {
+    match reverse {
+        Some(reverse) => reverse.next(feed, lead).await,
+        None => feed.next().await,
     }
 }
 

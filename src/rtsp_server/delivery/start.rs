@@ -5,14 +5,20 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep_until};
 use tracing::warn;
 
-use super::{Delivery, State, decoded_at, limits};
+use super::{
+    Delivery, State, decoded_at, fetch, limits,
+    pace::Pace,
+    reverse::{Reverse, TICK},
+    thin::Thin,
+};
 use crate::{
-    playback::Target,
+    playback::{Direction, Target},
     proto::{
         access_unit::{TrackIndex, leading_track},
         rtsp::server::{Extent, FirstPacket, Refusal, Spot, Started, Wish},
         time::{WallSpan, WallTime},
     },
+    rtsp_server::footage::Kind,
 };
 
 impl Delivery {
@@ -36,6 +42,7 @@ impl Delivery {
 
         let live = self.seed.resource.kind.is_live();
         let resumes = self.feed.is_some();
+        let (mut moved, mut changed) = (false, false);
         if live {
             // Asked again while it plays: it goes on, unless a track joins, which begins best at a
             // key frame.
@@ -45,7 +52,13 @@ impl Delivery {
                 self.anchor = None;
             }
         } else {
-            self.find(&wish).await?;
+            let goes_on = wish.start.is_none() && wish.end.is_none();
+            let pace = self.pace.after(&wish.manner, goes_on);
+            moved = self.find(&wish, pace).await?;
+            changed = std::mem::replace(&mut self.pace, pace) != pace;
+        }
+        for out in self.tracks.values_mut() {
+            out.line.set_pace(self.pace);
         }
         let found = self.look_ahead().await?;
         // To go on where nothing is left is no error: it ends as it would have without the pause,
@@ -53,13 +66,13 @@ impl Delivery {
         if !found && !live && (wish.start.is_some() || !resumes) {
             return Err(Refusal::NothingToPlay);
         }
-        let started = self.tell(found && goes_on && wish.start.is_none());
+        let started = self.tell(found && goes_on && !moved && !changed);
         self.state = State::Held;
         Ok(started)
     }
 
-    /// Goes to where a recording is to begin.
-    async fn find(&mut self, wish: &Wish) -> Result<(), Refusal> {
+    /// Goes to where a recording is to begin, or to go on; whether that is elsewhere.
+    async fn find(&mut self, wish: &Wish, pace: Pace) -> Result<bool, Refusal> {
         let kind = &self.seed.resource.kind;
         let now = self.seed.clock.now();
         let target = |spot| match spot {
@@ -67,15 +80,50 @@ impl Delivery {
             Spot::Wall(wall) => Target::Wall(wall),
             Spot::Now => Target::Wall(now),
         };
-        let resumes = wish.start.is_none() && self.feed.is_some();
+        let backward = pace.is_backward();
+        let wish = &turned(*wish, backward);
+        let from = match wish.start {
+            Some(spot) => Some(target(spot)),
+            None if self.feed.is_none() && backward => kind.end().map(|(npt, _)| Target::Npt(npt)),
+            None if self.feed.is_none() => Some(Target::Npt(WallSpan::ZERO)),
+            None if backward != self.pace.is_backward() => {
+                // The end that was asked for lies the other way.
+                self.end = None;
+                Some(Target::Npt(self.place.unwrap_or_default()))
+            }
+            // Pictures that come next hang on some that were left out: back to the last one shown.
+            None if !backward && pace != self.pace && self.thin.is_broken() => {
+                self.place.map(Target::Npt)
+            }
+            None => None,
+        };
+        self.thin.set_pace(pace);
         let feed = self.feed.get_or_insert_with(|| kind.feed(&self.seed.counters));
-        if !resumes {
+        if let Some(from) = from {
             self.ahead.clear();
-            self.end = None;
-            let start = target(wish.start.unwrap_or(Spot::Npt(WallSpan::ZERO)));
-            match feed.seek(start).await {
-                Ok(true) => {}
-                Ok(false) => {
+            self.thin = Thin::new(pace);
+            if wish.start.is_some() {
+                self.end = None;
+            }
+        }
+        self.end = wish.end.or(self.end);
+        if backward {
+            let floor = self.end.and_then(|end| kind.both(target(end)));
+            let floor = floor.map_or(WallSpan::ZERO, |(npt, _)| npt);
+            match (from, &mut self.reverse) {
+                (None, Some(reverse)) => reverse.set_floor(floor),
+                (from, reverse) => {
+                    let before = from.map_or(WallSpan::ZERO, |from| last_before(kind, from));
+                    *reverse = Some(Reverse::new(before, floor));
+                }
+            }
+            return Ok(from.is_some());
+        }
+        self.reverse = None;
+        if let Some(from) = from {
+            match feed.seek(from, Direction::Forward).await {
+                Ok(Some(_)) => {}
+                Ok(None) => {
                     // Nowhere to go on from either.
                     self.feed = None;
                     return Err(Refusal::NothingToPlay);
@@ -86,17 +134,17 @@ impl Delivery {
                 }
             }
         }
-        if let Some(end) = wish.end {
+        if let Some(end) = self.end {
             feed.set_end(target(end));
-            self.end = Some(end);
         }
-        Ok(())
+        Ok(from.is_some())
     }
 
     /// Reads until every track that plays has a unit ahead, or it is plain that one will not have
     /// any soon. False when there is none at all.
     async fn look_ahead(&mut self) -> Result<bool, Refusal> {
         let live = self.seed.resource.kind.is_live();
+        let lead = leading_track(&self.seed.resource.tracks);
         let wait = if live { limits::LIVE_WAIT } else { limits::RECORDED_WAIT };
         let mut until = Instant::now() + wait;
         if !self.ahead.is_empty() {
@@ -106,7 +154,7 @@ impl Delivery {
             let Some(feed) = &mut self.feed else { break };
             let next = tokio::select! {
                 biased;
-                next = feed.next() => next,
+                next = fetch(feed, &mut self.reverse, lead) => next,
                 () = sleep_until(until) => break,
             };
             match next {
@@ -135,8 +183,15 @@ impl Delivery {
         };
         let span: Duration = (last.at - first.at).to_duration();
         let seen = |index| self.ahead.iter().any(|item| item.unit.track == index);
+        // Backwards there are pictures only.
+        let lead = leading_track(&self.seed.resource.tracks);
+        let comes = |index: TrackIndex| !self.pace.is_backward() || index == lead;
         span > limits::AHEAD_SPAN
-            || self.tracks.iter().filter(|(_, t)| t.plays).all(|(index, _)| seen(*index))
+            || self
+                .tracks
+                .iter()
+                .filter(|(index, t)| t.plays && comes(**index))
+                .all(|(index, _)| seen(*index))
     }
 
     /// Fixes RTP time for what is ahead and says what will be played. With `unbroken` the footage
@@ -181,7 +236,8 @@ impl Delivery {
             // Whatever broke before it, RTP time is told from here.
             item.fresh = false;
         }
-        Started { extent: self.extent(first), tracks }
+        let (scale, speed) = (self.pace.scale(), self.pace.speed());
+        Started { extent: self.extent(first), tracks, scale, speed }
     }
 
     fn extent(&self, first: Option<(WallSpan, WallTime)>) -> Extent {
@@ -196,7 +252,37 @@ impl Delivery {
         };
         let (end_npt, end_wall) = end.unwrap_or(full);
         let (npt, wall) = first.unwrap_or((end_npt, end_wall));
+        if self.pace.is_backward() {
+            let (start_npt, start_wall) =
+                end.or_else(|| kind.both(Target::Npt(WallSpan::ZERO))).unwrap_or((npt, wall));
+            return Extent::Recorded {
+                npt: (npt, start_npt.min(npt)),
+                wall: (wall, start_wall.min(wall)),
+            };
+        }
         // Footage recorded since the clip was described lies beyond its end as described.
         Extent::Recorded { npt: (npt, end_npt.max(npt)), wall: (wall, end_wall.max(wall)) }
+    }
+}
+
+/// Backwards from the later to the earlier, whichever way round they were written.
+fn turned(wish: Wish, backward: bool) -> Wish {
+    let ahead = match (wish.start, wish.end) {
+        (Some(Spot::Npt(a)), Some(Spot::Npt(b))) => a < b,
+        (Some(Spot::Wall(a)), Some(Spot::Wall(b))) => a < b,
+        _ => false,
+    };
+    if backward && ahead { Wish { start: wish.end, end: wish.start, ..wish } } else { wish }
+}
+
+/// Where what is presented at `from` or before ends; inside a gap where the footage before it does.
+fn last_before(kind: &Kind, from: Target) -> WallSpan {
+    match from {
+        Target::Npt(npt) => npt + TICK,
+        Target::Wall(wall) => {
+            let npt = kind.both(from).map_or(WallSpan::ZERO, |(npt, _)| npt);
+            let there = kind.both(Target::Npt(npt)).map_or(wall, |(_, there)| there);
+            if there > wall { npt } else { npt + TICK }
+        }
     }
 }

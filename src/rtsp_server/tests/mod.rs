@@ -7,6 +7,7 @@ mod client;
 mod live;
 mod recorded;
 pub(super) mod script;
+mod trick;
 mod udp;
 
 use std::{net::Ipv4Addr, sync::Arc, time::Duration};

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{
     Asking, Carrier, Connection, Credentials, Output, Place, PlaceError, Question, carriage,
-    limits,
+    limits, manner,
     range::{self, RangeError},
     session::{SessionId, State},
 };
@@ -162,17 +162,15 @@ impl<R: Clone> Connection<R> {
 
     fn play(&mut self, request: Request, id: SessionId) {
         let header = request.headers.get("Range").map(str::to_owned);
-        let (mut wish, unit) = match range::wish(header.as_deref()) {
+        let Ok(manner) = manner::manner(&request.headers) else {
+            return self.refuse(&request, Status::BAD_REQUEST);
+        };
+        let (mut wish, unit) = match range::wish(header.as_deref(), manner) {
             Ok(understood) => understood,
             Err(RangeError::Malformed) => return self.refuse(&request, Status::BAD_REQUEST),
             Err(RangeError::Unit) => return self.refuse(&request, Status::NOT_IMPLEMENTED),
             Err(RangeError::Backwards) => return self.refuse(&request, Status::INVALID_RANGE),
         };
-        let well_formed =
-            |name| request.headers.get(name).is_none_or(|value| headers::factor(value).is_ok());
-        if !well_formed("Scale") || !well_formed("Speed") {
-            return self.refuse(&request, Status::BAD_REQUEST);
-        }
         let track = control_of(&request.uri);
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let playing = match &session.state {
