@@ -2,11 +2,12 @@
 # make test    everything that must hold, from formatting to foreign players; installs what it needs
 # make bench   what recording, writing, looking up and starting cost, beside ffmpeg and bare loops
 # make fuzz    ten million cases a parser
+# make faults  ten thousand power cuts and schedules of disk trouble; a hundred times kill -9 with eight cameras
 SHELL := /bin/sh
 export PATH := $(CURDIR)/.tools/venv/bin:$(PATH)
 CARGO ?= cargo
 
-.PHONY: run test bench fuzz web web-check tools lint unit deploy-check clean
+.PHONY: run test bench fuzz faults web web-check tools lint unit deploy-check clean
 run:
 	tests/tools/install.sh run
 	$(MAKE) web
@@ -53,6 +54,11 @@ bench: tools web
 
 fuzz: tools web
 	PROPTEST_CASES=10000000 $(CARGO) nextest run --locked --release --profile fuzz --test fuzz
+
+faults: tools web
+	PROPTEST_CASES=10000 $(CARGO) nextest run --locked --release --profile faults --test faults
+	VEDETTE_KILL_ROUNDS=100 VEDETTE_KILL_CAMERAS=8 $(CARGO) nextest run --locked --release --profile faults --no-capture \
+		--test e2e -E 'test(a_kill_takes)'
 
 clean:
 	$(CARGO) clean

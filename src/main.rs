@@ -92,6 +92,9 @@ enum Command {
         user: Option<String>,
         #[arg(long, requires = "user", env = SIMULATE_PASSWORD, hide_env_values = true)]
         password: Option<String>,
+        /// Write down each unit as it is sent, a JSON line each.
+        #[arg(long)]
+        sent: Option<PathBuf>,
     },
     /// Watch a camera for some seconds and say what it sends and what is wrong with it.
     Probe {
@@ -207,11 +210,12 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             demo::run(demo::Settings { data, cameras, host }, config, stop).await?;
             Ok(ExitCode::SUCCESS)
         }
-        Command::Simulate { cameras, listen, bitrate, user, password } => {
+        Command::Simulate { cameras, listen, bitrate, user, password, sent } => {
             let login = user.zip(password.map(Secret::new));
             let mut settings = simulate::Settings::new(listen, cameras);
             settings.bitrate = bitrate;
             settings.login = login;
+            settings.sent = sent;
             simulated(settings).await
         }
         Command::Probe { url, json, transport, seconds } => {

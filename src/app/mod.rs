@@ -98,7 +98,7 @@ impl App {
         let index::Index { store, sealer, lost, lock } = index::open(&config, &clock).await?;
         let access = Access::new(store.clone(), sealer, clock.clone(), config.auth.mode);
         let age_hold = self::clock::open(&store, &clock).await;
-        let known = known_markers(&store).await.context("read which volumes there were")?;
+        let known = index::known_markers(&store).await.context("read which volumes there were")?;
         let options = disk::Options { known, ..disk::Options::default() };
         let volumes = Volumes::open_with(volume_settings(&config), options);
         let volumes = volumes.context("open the volumes")?;
@@ -221,6 +221,12 @@ impl App {
         self.http.local_addr()
     }
 
+    /// How far the index is, when it had to be made again from the files.
+    #[must_use]
+    pub const fn rebuild(&self) -> &Arc<Progress> {
+        &self.rebuild
+    }
+
     /// Where RTSP listens.
     #[must_use]
     pub fn rtsp_addr(&self) -> SocketAddr {
@@ -323,17 +329,6 @@ impl App {
             None => bail!("the drain did not end in time"),
         }
     }
-}
-
-/// The markers of the volumes that there is footage of: what does not carry them is not they.
-async fn known_markers(
-    store: &Store,
-) -> Result<std::collections::HashMap<String, String>, crate::store::StoreError> {
-    let open = store.open_segments().await?;
-    let used = |path: &str| open.iter().any(|s| s.opened.volume == path);
-    let known = store.known_volumes().await?.into_iter();
-    let known = known.filter(|v| v.segments > 0 || used(&v.path));
-    Ok(known.filter_map(|v| Some((v.path, v.marker?))).collect())
 }
 
 fn volume_settings(config: &Config) -> disk::Settings {

@@ -99,7 +99,11 @@ pub(super) fn claim(
 }
 
 /// The id that a folder carries; `None` when it carries none, or is not there.
-pub(super) fn read(fs: &dyn Fs, root: &Path) -> io::Result<Option<String>> {
+///
+/// # Errors
+///
+/// The system's, or that the marker cannot be understood.
+pub fn read(fs: &dyn Fs, root: &Path) -> io::Result<Option<String>> {
     let bytes = match fs.read(&marker_path(root)) {
         Ok(bytes) => bytes,
         Err(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {

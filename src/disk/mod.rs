@@ -50,6 +50,7 @@ pub use counters::{Latency, VolumeCounters};
 pub use fs::{Entry, Fs, FsFile, RealFs, Space};
 pub use keeper::Pace;
 pub use lease::{Lease, LeaseCounters, Leases};
+pub use marker::read as volume_marker;
 pub use open::{Fragment, FragmentTrack, OpenSegment, OpenSegments, Progress};
 pub use queue::{Refused, SegmentWriter};
 pub use reader::{MAX_READ, ReadError, SegmentReader};

@@ -180,7 +180,7 @@ pub async fn check(
     progress: &Progress,
     stop: CancellationToken,
 ) -> Result<Checked, RebuildError> {
-    let pass = Pass { store, site, live: None, progress, stop };
+    let pass = Pass { store, site, live: None, anew: false, progress, stop };
     let mut check = Check { pass, options, report: Checked::default() };
     check.whole().await?;
     Ok(check.report)
@@ -449,8 +449,7 @@ impl Check<'_> {
             let read =
                 tokio::task::spawn_blocking(read).await.map_err(|_| RebuildError::Panicked)?;
             let mut unread = HashMap::new();
-            let mut learned = Learned::default();
-            let _ = &mut learned;
+            let learned = Learned::default();
             for (path, told, whole, _) in read {
                 let growing = self.options.in_use && !whole;
                 match told {

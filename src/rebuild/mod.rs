@@ -33,6 +33,9 @@ pub mod state;
 mod tests;
 mod walk;
 
+#[cfg(test)]
+pub(crate) use tests::made_for_tests;
+
 use std::{io, path::PathBuf, sync::Arc};
 
 pub use check::{Checked, Finding, Kind, check};

@@ -87,6 +87,8 @@ pub(super) struct Pass<'a> {
     pub(super) site: Arc<Site>,
     /// Of a recorder at work: what it writes now is not to be touched.
     pub(super) live: Option<&'a Volumes>,
+    /// The index was lost: what it says of the time before now is not to be believed.
+    pub(super) anew: bool,
     pub(super) progress: &'a Progress,
     pub(super) stop: CancellationToken,
 }
@@ -363,6 +365,7 @@ impl Pass<'_> {
             created: known.created,
             after,
             known: &gaps,
+            anew: self.anew,
             away: !self.site.away.is_empty(),
             unreadable: &unreadable,
         };

@@ -55,6 +55,9 @@ pub(super) struct About<'a> {
     pub(super) after: After,
     /// Gaps that an index has.
     pub(super) known: &'a [Gap],
+    /// The index was lost: a gap in which the stream is new is not believed behind footage. It was
+    /// begun when that footage was not known.
+    pub(super) anew: bool,
     /// Footage of it may be where it cannot be seen now.
     pub(super) away: bool,
     /// Of files that are there and cannot be read: wall time at which they begin, by their names.
@@ -239,7 +242,10 @@ fn gaps(islands: &[Island], about: &About<'_>, line: &mut Line) {
         After::Hidden(_) => {}
         After::Lasts(otherwise) => {
             let known = about.known.iter().find(|g| g.end.is_none());
-            let told = known.filter(|g| g.start >= reach || !g.reason.is_of_the_recorder());
+            let told = known.filter(|g| {
+                let believed = !(about.anew && g.reason == GapReason::Starting && before.is_some());
+                (g.start >= reach && believed) || !g.reason.is_of_the_recorder()
+            });
             // Ended gaps that lie between the last footage and the one that lasts stay too.
             let start = known.map_or(reach, |g| g.start.max(reach));
             let reason = told.map(|g| g.reason).or(otherwise).unwrap_or_else(of_last);
@@ -296,7 +302,7 @@ fn fill(start: WallTime, end: WallTime, reason: GapReason, about: &About<'_>, li
             _ => line.gaps.push(Gap { stream: about.stream, start: from, end: Some(to), reason }),
         }
     };
-    let mut known: Vec<&Gap> = about.known.iter().filter(|g| usable(g, start, end)).collect();
+    let mut known: Vec<&Gap> = about.known.iter().filter(|g| usable(g, start, end, about)).collect();
     known.sort_by_key(|g| g.start);
     for gap in known {
         let from = gap.start.max(at);
@@ -313,7 +319,10 @@ fn fill(start: WallTime, end: WallTime, reason: GapReason, about: &About<'_>, li
 
 /// A gap that reaches over footage was begun when that footage was not known: then it only tells
 /// more than the files where the camera was at fault.
-fn usable(gap: &Gap, start: WallTime, end: WallTime) -> bool {
+fn usable(gap: &Gap, start: WallTime, end: WallTime, about: &About<'_>) -> bool {
+    if about.anew && gap.reason == GapReason::Starting && start > about.created {
+        return false;
+    }
     let gap_end = gap.end.unwrap_or(end);
     let inside = gap.start >= start && gap_end <= end;
     let meets = gap.start < end && gap_end > start;

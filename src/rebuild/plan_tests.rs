@@ -32,6 +32,7 @@ fn about(known: &[Gap]) -> About<'_> {
         created: at(0),
         after: After::Lasts(None),
         known,
+        anew: false,
         away: false,
         unreadable: &NONE,
     }

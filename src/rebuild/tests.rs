@@ -305,8 +305,22 @@ fn assert_tiled(rows: &Rows, created: WallTime) {
     }
 }
 
+/// A segment of ten seconds, for tests of other modules.
+pub(crate) fn made_for_tests(of: (CameraId, StreamId), sequence: u32, start: WallTime) -> Made {
+    Made {
+        camera: of.0.0,
+        stream: of.1.0,
+        slug: "door",
+        run: 1,
+        sequence,
+        start,
+        seconds: 10,
+        closed: true,
+    }
+}
+
 /// One segment file made by hand, of so many fragments of a second.
-struct Made {
+pub(crate) struct Made {
     camera: i64,
     stream: i64,
     slug: &'static str,
@@ -381,7 +395,7 @@ impl Made {
         file
     }
 
-    fn put(&self, root: &Path) -> PathBuf {
+    pub(crate) fn put(&self, root: &Path) -> PathBuf {
         let path = root.join(self.path());
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, self.bytes()).unwrap();

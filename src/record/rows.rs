@@ -392,12 +392,7 @@ impl RowWriter {
     async fn attempt(&self, row: Row) -> Result<(), StoreError> {
         let (store, stream) = (&self.store, self.place.stream);
         match row {
-            Row::BeginRun(run, segment) => {
-                let start = run.start;
-                store.open_run(run).await?;
-                store.open_segment(segment).await?;
-                store.close_gap(stream, start).await
-            }
+            Row::BeginRun(run, segment) => store.begin_run(run, segment).await,
             Row::OpenRun(run) => {
                 let start = run.start;
                 store.open_run(run).await?;
@@ -408,8 +403,7 @@ impl RowWriter {
             Row::LeaveOpen(_) => Ok(()),
             Row::Forget(segment) => store.delete_segment(segment).await,
             Row::EndRun(run, end, reason) => {
-                store.close_run(run, end).await?;
-                store.open_gap(Gap { stream, start: end, end: None, reason }).await
+                store.end_run(run, end, Gap { stream, start: end, end: None, reason }).await
             }
             Row::CutRun(segment, end, reason) => {
                 store.cut_run(segment, end, reason, RunId::generate(&self.clock)).await

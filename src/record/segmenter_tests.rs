@@ -212,7 +212,7 @@ fn a_group_of_twenty_seconds_is_still_written_every_half_second() {
     film(&mut bench, &run, 0, 25 * 20, 25 * 20);
     let plans = &bench.files[0].plans;
     let longest = plans.iter().map(|p| p.parts[0].units.len()).max();
-    assert_eq!((plans.len(), longest), (41, Some(12)));
+    assert_eq!((plans.len(), longest), (38, Some(13)));
     assert!(plans[0].key && plans[1..].iter().all(|p| !p.key));
 }
 

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     clip::{AAC_RATE, AAC_SAMPLES, Clip, FPS, GOP},
+    sent::SentLog,
     stream_id,
 };
 use crate::{
@@ -33,6 +34,7 @@ pub(super) struct Feed {
     clip: Clip,
     clock: Clock,
     cameras: Vec<Camera>,
+    sent: Option<SentLog>,
 }
 
 struct Camera {
@@ -47,7 +49,13 @@ struct Camera {
 }
 
 impl Feed {
-    pub(super) fn new(clip: Clip, hub: &Hub, cameras: u16, clock: Clock) -> Self {
+    pub(super) fn new(
+        clip: Clip,
+        hub: &Hub,
+        cameras: u16,
+        clock: Clock,
+        sent: Option<SentLog>,
+    ) -> Self {
         let interval = MICROS / FPS;
         let cameras = (1..=cameras)
             .map(|n| Camera {
@@ -59,7 +67,7 @@ impl Feed {
                 sounds: 0,
             })
             .collect();
-        Self { clip, clock, cameras }
+        Self { clip, clock, cameras, sent }
     }
 
     pub(super) async fn run(mut self, stop: CancellationToken) {
@@ -91,6 +99,11 @@ impl Feed {
             };
             let started = wall + micros(state.phase);
             if let Some(unit) = state.next(&self.clip, started) {
+                if let Some(sent) = &mut self.sent {
+                    let video = unit.track == TrackIndex(0);
+                    let place = state.place(video, unit.number);
+                    sent.note(camera + 1, video, unit.number, place, self.clock.now());
+                }
                 out.push(unit);
             }
             due.push(Reverse((state.phase + state.due(), camera, publisher)));
@@ -125,6 +138,14 @@ impl Camera {
         picture.min(sound)
     }
 
+    /// Where in the clip a unit comes from.
+    fn place(&self, video: bool, number: u64) -> u64 {
+        let picture = self.first_gop * GOP;
+        // The sound frame nearest to where the picture began; exact at the clip's start.
+        let first = if video { picture } else { picture * AAC_RATE / (FPS * AAC_SAMPLES) };
+        first + number
+    }
+
     /// The unit that is due. The picture goes first, so that the run begins with a key frame.
     fn next(&mut self, clip: &Clip, started: WallTime) -> Option<AccessUnit> {
         let (picture, sound) = self.times();
@@ -132,7 +153,7 @@ impl Camera {
             let number = self.pictures;
             self.pictures += 1;
             let key = number.is_multiple_of(GOP);
-            let body = looped(&clip.video, self.first_gop * GOP + number)?;
+            let body = looped(&clip.video, self.place(true, number))?;
             return Some(AccessUnit {
                 track: TrackIndex(0),
                 number,
@@ -146,8 +167,6 @@ impl Camera {
         }
         let number = self.sounds;
         self.sounds += 1;
-        // The sound frame nearest to where the picture began; exact at the clip's start.
-        let first = self.first_gop * GOP * AAC_RATE / (FPS * AAC_SAMPLES);
         Some(AccessUnit {
             track: TrackIndex(1),
             number,
@@ -156,7 +175,7 @@ impl Camera {
             wall: started + micros(sound),
             random_access: true,
             head: bytes::Bytes::new(),
-            body: looped(&clip.audio, first + number)?.clone(),
+            body: looped(&clip.audio, self.place(false, number))?.clone(),
         })
     }
 }
@@ -182,7 +201,7 @@ mod tests {
     async fn sent(cameras: u16, of: u16, seconds: u64) -> Vec<Arc<AccessUnit>> {
         let hub = Hub::new(Limits { per_stream: 1 << 30, total: 1 << 30 });
         let clock = Clock::manual(WallTime::from_micros(1_795_341_600_000_000));
-        let feed = Feed::new(Clip::load(None).unwrap(), &hub, cameras, clock);
+        let feed = Feed::new(Clip::load(None).unwrap(), &hub, cameras, clock, None);
         let mut reader = hub.channel(stream_id(of)).subscribe(Start::Oldest);
         let stop = CancellationToken::new();
         let end = Duration::from_micros(seconds * MICROS - 1_000);

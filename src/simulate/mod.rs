@@ -11,8 +11,9 @@
 
 mod clip;
 mod feed;
+mod sent;
 
-use std::{net::SocketAddr, num::NonZeroU16, ops::RangeInclusive, sync::Arc};
+use std::{io, net::SocketAddr, num::NonZeroU16, ops::RangeInclusive, path::PathBuf, sync::Arc};
 
 use futures_util::future::BoxFuture;
 use tokio_util::sync::CancellationToken;
@@ -41,13 +42,15 @@ pub struct Settings {
     pub login: Option<(String, Secret)>,
     /// For RTP over UDP.
     pub udp_ports: RangeInclusive<u16>,
+    /// Where to write what they send, a JSON line a unit.
+    pub sent: Option<PathBuf>,
 }
 
 impl Settings {
     /// Cameras on that address that let everybody in.
     #[must_use]
     pub fn new(listen: SocketAddr, cameras: NonZeroU16) -> Self {
-        Self { listen, cameras, bitrate: None, login: None, udp_ports: 42_000..=42_999 }
+        Self { listen, cameras, bitrate: None, login: None, udp_ports: 42_000..=42_999, sent: None }
     }
 }
 
@@ -60,6 +63,9 @@ pub enum SimulateError {
     /// A mistake at build time.
     #[error(transparent)]
     Clip(#[from] ClipError),
+    /// The list of what is sent cannot be made.
+    #[error("make {0}")]
+    Sent(PathBuf, #[source] io::Error),
 }
 
 /// Simulated cameras, bound and not yet running.
@@ -83,7 +89,10 @@ impl Simulator {
             Some((name, password)) => Access::fixed(name, password),
             None => Access::open_to_all(),
         };
-        let feed = feed::Feed::new(clip, &hub, cameras, clock.clone());
+        let sent = settings.sent.map(|path| {
+            sent::SentLog::create(&path, &clip).map_err(|e| SimulateError::Sent(path, e))
+        });
+        let feed = feed::Feed::new(clip, &hub, cameras, clock.clone(), sent.transpose()?);
         // All players may come from one address, this one.
         let connections = usize::from(cameras) * 4 + 64;
         let server_settings = rtsp_server::Settings {

@@ -14,7 +14,7 @@ use crate::{
 pub struct Rewrite {
     /// Runs as they were read, which `runs` replaces; others of the stream stay as they are.
     pub old_runs: Vec<RunRow>,
-    /// Gaps as they were read, which `gaps` replaces.
+    /// All gaps as they were read, which `gaps` replaces.
     pub old_gaps: Vec<Gap>,
     /// Runs as they are to be.
     pub runs: Vec<RunRow>,
@@ -27,7 +27,7 @@ pub struct Rewrite {
 }
 
 const RUNS: &str = "select id, lane, start_us, end_us, epoch from run where stream = ?1";
-const GAPS: &str = "select lane, start_us, end_us, reason from gap where stream = ?1";
+const OTHER_GAP: &str = "select 1 from gap where stream = ?1 limit 1";
 
 /// As in `run.rs`: beyond, the clock is unusable.
 const LANES: usize = 64;
@@ -220,15 +220,16 @@ async fn gaps(db: &mut SqliteConnection, stream: StreamId, rewrite: &Rewrite) ->
             return Err(StoreError::Conflict("another timeline"));
         }
     }
-    let stored: Vec<(i64, i64, Option<i64>, String)> = sqlx::query_as(GAPS)
+    // One that was not there when the others were read: runs have begun or ended since.
+    let other: Option<i64> = sqlx::query_scalar(OTHER_GAP)
         .bind(stream)
-        .fetch_all(&mut *db)
+        .fetch_optional(&mut *db)
         .await
-        .map_err(failed("read a stream's gaps"))?;
-    let mut lanes = Lanes::default();
-    for (lane, start, end, _) in stored {
-        lanes.hold(lane, start, end);
+        .map_err(failed("look for another gap"))?;
+    if other.is_some() {
+        return Err(StoreError::Conflict("another timeline"));
     }
+    let mut lanes = Lanes::default();
     let mut gaps: Vec<&Gap> = rewrite.gaps.iter().collect();
     gaps.sort_by_key(|g| (g.start, g.end));
     for gap in gaps {

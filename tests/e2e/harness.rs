@@ -48,7 +48,7 @@ fn tool(name: &str) -> PathBuf {
     root().join("tests/tools").join(name)
 }
 
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
@@ -456,7 +456,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn md5_of(bytes: &[u8]) -> String {
+pub(crate) fn md5_of(bytes: &[u8]) -> String {
     hex(&<md5::Md5 as md5::Digest>::digest(bytes))
 }
 

@@ -8,8 +8,11 @@
     reason = "a test that finds what it did not expect should stop there"
 )]
 
+mod crash;
+mod disk_full;
 mod harness;
 mod live;
+mod maintenance;
 mod operation;
 mod recorded;
 mod recording;

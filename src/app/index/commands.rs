@@ -1,15 +1,15 @@
 //! `vedette reindex`, `check` and `backup`.
 
-use std::{path::Path, sync::Arc};
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
 use tokio_util::sync::CancellationToken;
 
-use super::{configured, files, restore, sealer, site_of, told};
+use super::{configured, files, known_markers, restore, sealer, site_of, told};
 use crate::{
     clock::Clock,
     config::Config,
-    disk::{VolumeError, Volumes},
+    disk::{self, VolumeError, Volumes},
     rebuild::{self, Checked, Progress, Reindexed, UNDER_WAY},
     record,
     seal::Sealer,
@@ -40,7 +40,7 @@ pub async fn reindex(config: &Config, stop: CancellationToken) -> anyhow::Result
     let database = &config.database.path;
     let sealer = sealer(config)?;
     let _lock = files::Lock::take(database)?;
-    let volumes = claim(config)?;
+    let volumes = claim(config, HashMap::new())?;
     // One that was made and not put in its place yet is older than what is asked for now.
     files::finish_swap(database, &clock).context("finish what was begun before")?;
     let draft = files::with(database, ".rebuild");
@@ -96,8 +96,10 @@ async fn carry_over(store: &Store, database: &Path, clock: &Clock, sealer: &Seal
     }
 }
 
-fn claim(config: &Config) -> anyhow::Result<Arc<Volumes>> {
-    match Volumes::open(super::super::volume_settings(config)) {
+/// `known`: the markers that the volumes must carry.
+fn claim(config: &Config, known: HashMap<String, String>) -> anyhow::Result<Arc<Volumes>> {
+    let options = disk::Options { known, ..disk::Options::default() };
+    match Volumes::open_with(super::super::volume_settings(config), options) {
         Err(error @ VolumeError::InUse { .. }) => {
             bail!("{error}: stop the vedette that records there first")
         }
@@ -147,7 +149,7 @@ pub async fn check(
     progress.begin("vedette check");
     let looking = rebuild::check::Options { deep: options.deep, repair: options.repair, in_use };
     let checked = if options.repair {
-        let volumes = claim(config)?;
+        let volumes = claim(config, known_markers(&store).await?)?;
         record::recover(&store, &volumes, &clock).await.context("complete what was open")?;
         let site = Arc::new(site_of(&volumes, &clock));
         let work = rebuild::check(&store, site, looking, &progress, stop);
@@ -155,7 +157,8 @@ pub async fn check(
         volumes.shut_down().await;
         checked
     } else {
-        let site = Arc::new(configured(config, &clock));
+        let markers = known_markers(&store).await?;
+        let site = Arc::new(configured(config, &clock, &markers));
         told(&progress, true, rebuild::check(&store, site, looking, &progress, stop)).await
     };
     store.close().await;

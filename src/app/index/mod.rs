@@ -12,8 +12,10 @@
 
 mod commands;
 mod files;
+#[cfg(test)]
+mod tests;
 
-use std::{io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, io::IsTerminal, path::PathBuf, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use tokio::time::interval;
@@ -25,9 +27,10 @@ pub(super) use files::Lock;
 use crate::{
     clock::Clock,
     config::Config,
-    disk::{Fs, RealFs, Volumes},
-    model::State,
-    rebuild::{self, Place, Progress, RebuildError, Site, UNDER_WAY},
+    disk::{Fs, RealFs, Volumes, volume_marker},
+    id::EventId,
+    model::{Event, EventKind, State},
+    rebuild::{self, Place, Progress, RebuildError, Site, UNDER_WAY, chain},
     seal::Sealer,
     store::{Store, StoreError},
 };
@@ -52,7 +55,7 @@ pub(super) async fn open(config: &Config, clock: &Clock) -> anyhow::Result<Index
     let mut lost = None;
     let store = match open().await {
         Err(error @ StoreError::Unusable { .. }) => {
-            let why = rebuild_chain(&error);
+            let why = chain(&error);
             let aside = files::keep_aside(path, "corrupt", clock)
                 .context("keep the index aside that cannot be used")?;
             let aside = aside.map(|a| a.display().to_string()).unwrap_or_default();
@@ -68,7 +71,8 @@ pub(super) async fn open(config: &Config, clock: &Clock) -> anyhow::Result<Index
         opened => opened,
     };
     let store = store.with_context(|| format!("open the index {}", path.display()))?;
-    let site = Arc::new(configured(config, clock));
+    let markers = known_markers(&store).await?;
+    let site = Arc::new(configured(config, clock, &markers));
     if lost.is_none() && is_empty(&store).await? && has_footage(&site).await? {
         tracing::error!(
             index = %path.display(),
@@ -128,11 +132,22 @@ pub(super) async fn rebuild_behind(
                     "the index is whole again"
                 );
                 progress.end();
+                let event = Event {
+                    id: EventId::generate(&clock),
+                    at: clock.now(),
+                    kind: EventKind::IndexRebuilt,
+                    camera: None,
+                    stream: None,
+                    detail: why,
+                };
+                if let Err(error) = store.insert_event(event).await {
+                    tracing::warn!(error = chain(&error), "an event is not noted");
+                }
                 return;
             }
             Err(RebuildError::Stopped) => return,
             Err(error) => {
-                let error = rebuild_chain(&error);
+                let error = chain(&error);
                 tracing::error!(error, "the index is not whole; going on in a minute");
                 tokio::select! {
                     () = stop.cancelled() => return,
@@ -202,13 +217,24 @@ async fn has_footage(site: &Arc<Site>) -> anyhow::Result<bool> {
     Ok(tokio::task::spawn_blocking(look).await?)
 }
 
-/// The volumes by their settings, before they are taken into use.
-fn configured(config: &Config, clock: &Clock) -> Site {
+/// The markers of the volumes that there is footage of: what does not carry them is not they.
+pub(super) async fn known_markers(store: &Store) -> Result<HashMap<String, String>, StoreError> {
+    let open = store.open_segments().await?;
+    let used = |path: &str| open.iter().any(|s| s.opened.volume == path);
+    let known = store.known_volumes().await?.into_iter();
+    let known = known.filter(|v| v.segments > 0 || used(&v.path));
+    Ok(known.filter_map(|v| Some((v.path, v.marker?))).collect())
+}
+
+/// The volumes by their settings, when they are not taken into use.
+fn configured(config: &Config, clock: &Clock, markers: &HashMap<String, String>) -> Site {
     let fs: Arc<dyn Fs> = Arc::new(RealFs);
     let (mut places, mut away) = (Vec::new(), Vec::new());
     for volume in &config.volumes {
         let name = super::name_of(&volume.path);
-        if volume.path.is_dir() {
+        let expected = markers.get(&name);
+        let carries = volume_marker(&*fs, &volume.path).ok().flatten();
+        if volume.path.is_dir() && (expected.is_none() || carries.as_ref() == expected) {
             places.push(Place { volume: name, root: volume.path.clone() });
         } else {
             away.push(name);
@@ -242,10 +268,6 @@ pub(super) fn mirror(store: &Store, volumes: &Arc<Volumes>) -> rebuild::Mirror {
     let (of, clock) = (Arc::clone(volumes), Clock::system());
     let places = rebuild::mirror::Places::new(move || site_of(&of, &clock).places);
     rebuild::Mirror::new(store.clone(), volumes.fs(), places)
-}
-
-fn rebuild_chain(error: &dyn std::error::Error) -> String {
-    rebuild::chain(error)
 }
 
 /// How far a rebuild is that is under way, for `/readyz`.

@@ -102,7 +102,7 @@ async fn a_write_that_fails_at_a_rotation_leaves_no_hole_in_a_run() {
     once.set(true);
     film.play(14);
     while site.volumes.counters()[0].1.assigned.load(SeqCst) != 1
-        || site.volumes.health()[0].queue_bytes < 60_000
+        || site.volumes.health()[0].queue_bytes < 33_000
     {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
