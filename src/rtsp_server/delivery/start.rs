@@ -99,7 +99,7 @@ impl Delivery {
         };
         self.thin.set_pace(pace);
         let feed = self.feed.get_or_insert_with(|| kind.feed(&self.seed.counters));
-        if let Some(from) = from {
+        if from.is_some() {
             self.ahead.clear();
             self.thin = Thin::new(pace);
             if wish.start.is_some() {
