@@ -86,6 +86,16 @@ impl Kind {
         }
     }
 
+    /// Whether a recording goes on beyond its end as known.
+    pub(super) fn is_open_ended(&self) -> bool {
+        match self {
+            Self::Live(_) => true,
+            Self::Recorded(_, clip) => clip.is_open_ended(),
+            #[cfg(test)]
+            Self::Scripted(_) => false,
+        }
+    }
+
     /// `target` on both clocks of a recording.
     pub(super) fn both(&self, target: Target) -> Option<(WallSpan, WallTime)> {
         match self {

@@ -6,6 +6,8 @@
 //! footage ── ÷ scale ──▶ presentation (RTP time) ── ÷ speed ──▶ real (when it is sent)
 //! ```
 //!
+//! Without rate control footage goes out as fast as it is taken, with the times it was filmed at.
+//!
 //! A negative scale makes footage run backwards while the other two go on.
 
 use crate::proto::{rtsp::server::Manner, time::WallSpan};
@@ -21,10 +23,12 @@ mod limits {
 pub(super) struct Pace {
     scale: f64,
     speed: f64,
+    /// As fast as the player reads.
+    free: bool,
 }
 
 impl Pace {
-    pub(super) const NORMAL: Self = Self { scale: 1.0, speed: 1.0 };
+    pub(super) const NORMAL: Self = Self { scale: 1.0, speed: 1.0, free: false };
 
     /// What a PLAY that asks for `manner` makes of it; `goes_on` when it names no place.
     pub(super) fn after(self, manner: &Manner, goes_on: bool) -> Self {
@@ -35,7 +39,15 @@ impl Pace {
         let speed = manner
             .speed
             .map_or(unsaid.speed, |speed| speed.clamp(limits::SPEED.0, limits::SPEED.1));
-        Self { scale, speed }
+        if manner.rate_control.map_or(unsaid.free, |paced| !paced) {
+            return Self { scale: 1.0_f64.copysign(scale), speed: 1.0, free: true };
+        }
+        Self { scale, speed, free: false }
+    }
+
+    /// Whether nothing is waited for.
+    pub(super) const fn is_free(self) -> bool {
+        self.free
     }
 
     pub(super) const fn scale(self) -> f64 {
@@ -52,7 +64,7 @@ impl Pace {
 
     /// Footage as presentation time.
     pub(super) fn presented(self, footage: WallSpan) -> WallSpan {
-        scaled(footage, 1.0 / self.scale)
+        if self.free { footage } else { scaled(footage, 1.0 / self.scale) }
     }
 
     /// Footage as real time.
@@ -72,7 +84,11 @@ impl Pace {
 
     /// Ticks of footage as ticks of presentation time.
     pub(super) fn ticks(self, footage: i64) -> i64 {
-        if self.scale == 1.0 { footage } else { (footage as f64 / self.scale).round() as i64 }
+        if self.scale == 1.0 || self.free {
+            footage
+        } else {
+            (footage as f64 / self.scale).round() as i64
+        }
     }
 }
 
@@ -90,23 +106,25 @@ mod tests {
     use proptest::prelude::*;
 
     fn asked(scale: Option<f64>, speed: Option<f64>) -> Manner {
-        Manner { scale, speed }
+        Manner { scale, speed, ..Manner::default() }
     }
 
     #[test]
     fn scale_and_speed_are_held_to_their_bounds() {
         let after = |scale, speed| Pace::NORMAL.after(&asked(scale, speed), true);
-        assert_eq!(after(Some(64.0), Some(64.0)), Pace { scale: 32.0, speed: 10.0 });
-        assert_eq!(after(Some(-64.0), Some(0.01)), Pace { scale: -32.0, speed: 0.1 });
-        assert_eq!(after(Some(-0.1), None), Pace { scale: -0.25, speed: 1.0 });
+        assert_eq!(after(Some(64.0), Some(64.0)), Pace { scale: 32.0, speed: 10.0, free: false });
+        assert_eq!(after(Some(-64.0), Some(0.01)), Pace { scale: -32.0, speed: 0.1, free: false });
+        assert_eq!(after(Some(-0.1), None), Pace { scale: -0.25, speed: 1.0, free: false });
     }
 
     #[test]
     fn what_goes_on_keeps_its_pace_and_a_seek_is_normal_again() {
-        let fast = Pace { scale: 8.0, speed: 2.0 };
+        let fast = Pace { scale: 8.0, speed: 2.0, free: false };
         assert_eq!(fast.after(&asked(None, None), true), fast);
         assert_eq!(fast.after(&asked(None, None), false), Pace::NORMAL);
-        assert_eq!(fast.after(&asked(Some(2.0), None), true), Pace { scale: 2.0, speed: 2.0 });
+        assert_eq!(fast.after(&asked(Some(2.0), None), true), Pace { scale: 2.0, ..fast });
+        let free = Manner { rate_control: Some(false), ..asked(Some(-4.0), Some(4.0)) };
+        assert_eq!(fast.after(&free, true), Pace { scale: -1.0, speed: 1.0, free: true });
     }
 
     proptest! {
@@ -116,7 +134,7 @@ mod tests {
             speed in 0.1_f64..10.0,
             footage in -86_400_000_000_i64..86_400_000_000,
         ) {
-            let pace = Pace { scale, speed };
+            let pace = Pace { scale, speed, free: false };
             let footage = WallSpan::from_micros(footage);
             let back = pace.footage(pace.real(footage)) - footage;
             prop_assert!(back.as_micros().abs() <= 200, "{back:?}");

@@ -8,6 +8,7 @@ use tracing::warn;
 use super::{
     Delivery, State, decoded_at, fetch, limits,
     pace::Pace,
+    replay::Replaying,
     reverse::{Reverse, TICK},
     thin::Thin,
 };
@@ -15,7 +16,7 @@ use crate::{
     playback::{Direction, Target},
     proto::{
         access_unit::{TrackIndex, leading_track},
-        rtsp::server::{Extent, FirstPacket, Refusal, Spot, Started, Wish},
+        rtsp::server::{Extent, FirstPacket, Frames, Manner, Refusal, Spot, Started, Wish},
         time::{WallSpan, WallTime},
     },
     rtsp_server::footage::Kind,
@@ -54,7 +55,16 @@ impl Delivery {
         } else {
             let goes_on = wish.start.is_none() && wish.end.is_none();
             let pace = self.pace.after(&wish.manner, goes_on);
+            self.replay_as(&wish.manner, goes_on);
+            self.drained = false;
+            let now = self.now();
+            for out in self.tracks.values_mut() {
+                out.line.arrive(now);
+            }
             moved = self.find(&wish, pace).await?;
+            if moved && let Some(replay) = &mut self.replay {
+                replay.tear(self.tracks.keys().copied());
+            }
             changed = std::mem::replace(&mut self.pace, pace) != pace;
         }
         for out in self.tracks.values_mut() {
@@ -71,6 +81,19 @@ impl Delivery {
         Ok(started)
     }
 
+    /// What ONVIF's headers ask for.
+    fn replay_as(&mut self, manner: &Manner, goes_on: bool) {
+        match (manner.replay, &mut self.replay) {
+            (Some(asked), Some(replaying)) if goes_on => replaying.go_on(asked, manner.frames),
+            (Some(asked), replaying) => {
+                let frames = manner.frames.unwrap_or_default();
+                *replaying = Some(Replaying::new(asked, frames));
+            }
+            (None, _) if goes_on => {}
+            (None, replaying) => *replaying = None,
+        }
+    }
+
     /// Goes to where a recording is to begin, or to go on; whether that is elsewhere.
     async fn find(&mut self, wish: &Wish, pace: Pace) -> Result<bool, Refusal> {
         let kind = &self.seed.resource.kind;
@@ -81,6 +104,11 @@ impl Delivery {
             Spot::Now => Target::Wall(now),
         };
         let backward = pace.is_backward();
+        let whole =
+            self.replay.as_ref().is_some_and(|r| !matches!(r.frames(), Frames::Intra { .. }));
+        if self.replay.as_ref().is_some_and(Replaying::sees_the_end) && is_outside(kind, wish) {
+            return Err(Refusal::NothingToPlay);
+        }
         let wish = &turned(*wish, backward);
         let from = match wish.start {
             Some(spot) => Some(target(spot)),
@@ -114,7 +142,7 @@ impl Delivery {
                 (None, Some(reverse)) => reverse.set_floor(floor),
                 (from, reverse) => {
                     let before = from.map_or(WallSpan::ZERO, |from| last_before(kind, from));
-                    *reverse = Some(Reverse::new(before, floor));
+                    *reverse = Some(Reverse::new(before, floor, whole));
                 }
             }
             return Ok(from.is_some());
@@ -210,11 +238,16 @@ impl Delivery {
             let out = self.tracks.get(&item.unit.track)?;
             Some(decoded_at(&item.unit, item.at, out.described.timescale))
         });
+        let origin = decoded.and_then(|at| self.reverse.as_mut()?.take_from(at));
+        let decoded = origin.or(decoded);
         let live = self.seed.resource.kind.is_live();
         if !(live && unbroken && self.anchor.is_some()) {
             self.anchor = decoded.map(|decoded| self.anchor_at(decoded, now));
         }
         let anchor = self.anchor;
+        self.group = None;
+        self.sampled = anchor.zip(first).map(|(anchor, (at, wall))| (wall, anchor.due(at)));
+        self.sampled = self.sampled.filter(|_| self.pace.is_free());
         let mut tracks = Vec::new();
         for (index, out) in self.tracks.iter_mut().filter(|(_, t)| t.plays) {
             let unit = self.ahead.iter().find(|item| item.unit.track == *index);
@@ -285,4 +318,20 @@ fn last_before(kind: &Kind, from: Target) -> WallSpan {
             if there > wall { npt } else { npt + TICK }
         }
     }
+}
+
+/// Whether nothing of what is asked for by the wall clock is there. (Players that are no ONVIF
+/// clients are taken to the nearest footage instead.)
+fn is_outside(kind: &Kind, wish: &Wish) -> bool {
+    let Some((_, begin)) = kind.both(Target::Npt(WallSpan::ZERO)) else { return false };
+    let wall = |spot| match spot {
+        Some(Spot::Wall(wall)) => Some(wall),
+        _ => None,
+    };
+    let (from, to) = (wall(wish.start), wall(wish.end));
+    let earlier = to.or(from).into_iter().chain(from).min();
+    let later = to.or(from).into_iter().chain(from).max();
+    let over = kind.end().filter(|_| !kind.is_open_ended());
+    let before = later.filter(|_| to.is_some()).is_some_and(|later| later <= begin);
+    before || earlier.zip(over).is_some_and(|(earlier, (_, end))| earlier >= end)
 }

@@ -60,6 +60,9 @@ impl Thin {
 
     /// Whether a unit is to be sent.
     pub(super) fn keeps(&mut self, item: &Item, track: &Track) -> bool {
+        if self.pace.is_free() {
+            return true;
+        }
         let scale = self.pace.scale();
         let state = self.tracks.entry(item.unit.track).or_default();
         if !track.parameters.is_video() {

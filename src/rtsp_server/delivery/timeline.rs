@@ -116,6 +116,17 @@ impl RtpLine {
         self.pace = pace;
     }
 
+    /// Another PLAY begins `now`. Without rate control playing time has run ahead, and so it has where
+    /// a group of pictures was sent that is shown from its end.
+    pub(super) fn arrive(&mut self, now: WallSpan) {
+        let (free, backward) = (self.pace.is_free(), self.pace.is_backward());
+        if let Some(last) =
+            self.last.as_mut().filter(|last| free || (backward && last.playing > now))
+        {
+            last.playing = now;
+        }
+    }
+
     /// Footage at `at` will be played at `playing` (a PLAY): its RTP time, for RTP-Info too.
     pub(super) fn begin(&mut self, at: WallSpan, playing: WallSpan) -> u32 {
         let timestamp = self.timestamp_at(playing);
@@ -182,7 +193,7 @@ impl RtpLine {
             timestamp
         });
         // With B-frames units are presented out of order: reports build on the newest.
-        if self.last.is_none_or(|last| last.playing <= playing) {
+        if self.pace.is_free() || self.last.is_none_or(|last| last.playing <= playing) {
             self.last = Some(Point { timestamp, playing });
         }
         timestamp
@@ -208,7 +219,9 @@ impl RtpLine {
         match self.last {
             Some(last) => {
                 let moved = MediaTime::from_span(playing - last.playing, self.timescale).ticks();
-                last.timestamp.wrapping_add(moved.max(1) as u32)
+                // Footage that is not paced may run backwards.
+                let moved = if self.pace.is_free() { moved } else { moved.max(1) };
+                last.timestamp.wrapping_add(moved as u32)
             }
             None => advance(self.first, playing, self.timescale),
         }

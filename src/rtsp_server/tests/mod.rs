@@ -6,6 +6,7 @@ mod bounds;
 mod client;
 mod live;
 mod recorded;
+mod replay;
 pub(super) mod script;
 mod trick;
 mod udp;

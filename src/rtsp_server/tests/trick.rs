@@ -8,19 +8,19 @@ use super::{
 use crate::proto::rtsp::message::Response;
 
 /// Like [`twenty_seconds`], but of any length.
-fn seconds(length: u64) -> Script {
+pub(super) fn seconds(length: u64) -> Script {
     let run = run(1, TEN);
     let units = footage(&run, 25 * length, 100);
     Script::new(vec![(run, units)], WallSpan::from_micros(PICTURE_US - 25_000))
 }
 
-fn told<'a>(answer: &'a Response, name: &str) -> &'a str {
+pub(super) fn told<'a>(answer: &'a Response, name: &str) -> &'a str {
     answer.headers.get(name).unwrap_or("(none)")
 }
 
 impl Client {
     /// PLAY with header lines; the answer must be 200.
-    async fn play_with(&mut self, base: &str, lines: &str) -> Response {
+    pub(super) async fn play_with(&mut self, base: &str, lines: &str) -> Response {
         let answer = self.ask(&format!("PLAY {base}\n{lines}")).await;
         assert_eq!(answer.status.as_u16(), 200, "{answer:?}");
         answer

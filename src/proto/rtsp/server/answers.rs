@@ -61,9 +61,11 @@ impl<R: Clone> Connection<R> {
                     place,
                     state: State::Ready { tracks: std::collections::BTreeMap::new() },
                     unit: Unit::default(),
+                    replay: false,
                     touched: now,
                 });
                 session.touched = now;
+                session.replay |= manner::requires_replay(&request);
                 session
                     .state
                     .tracks_mut()

@@ -52,7 +52,7 @@ use super::{
 };
 use crate::proto::access_unit::{TrackIndex, Tracks};
 
-pub use manner::Manner;
+pub use manner::{Frames, Manner, Replay};
 pub use place::{Content, Place, PlaceError};
 pub use range::{Extent, Spot, Wish};
 pub use session::{Carrier, Session, SessionId};

@@ -23,7 +23,7 @@ pub(super) const PUBLIC: &str =
     "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER";
 
 /// Tags of `Require` that we do.
-const FEATURES: &[&str] = &["play.basic"];
+const FEATURES: &[&str] = &["play.basic", manner::REPLAY];
 
 impl<R: Clone> Connection<R> {
     pub(super) fn begin(&mut self, now: Instant, request: Request) {
@@ -162,9 +162,13 @@ impl<R: Clone> Connection<R> {
 
     fn play(&mut self, request: Request, id: SessionId) {
         let header = request.headers.get("Range").map(str::to_owned);
-        let Ok(manner) = manner::manner(&request.headers) else {
+        let Ok(mut manner) = manner::manner(&request.headers) else {
             return self.refuse(&request, Status::BAD_REQUEST);
         };
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.replay |= manner::requires_replay(&request);
+            manner.replay = manner::replay(&request, session.replay);
+        }
         let (mut wish, unit) = match range::wish(header.as_deref(), manner) {
             Ok(understood) => understood,
             Err(RangeError::Malformed) => return self.refuse(&request, Status::BAD_REQUEST),
