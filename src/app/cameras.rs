@@ -36,7 +36,7 @@ use crate::{
     hub::Hub,
     id::{CameraId, Role, Slug, StreamId},
     ingest::{PullTarget, Puller, Resume, StreamStatus},
-    model::{Camera, CameraStream, RecordMode},
+    model::{Camera, CameraStream, Gap, RecordMode},
     proto::reason::GapReason,
     record,
     store::{Store, StoreError},
@@ -223,6 +223,9 @@ impl CameraSet {
     async fn begin(&self, plan: Plan, status: Arc<StreamStatus>) -> Stream {
         let id = plan.stream.id;
         let span = info_span!("camera", camera.slug = %plan.slug, stream = %plan.role);
+        if let Err(error) = self.begin_to_count(&plan).await {
+            tracing::error!(parent: &span, %error, "note since when footage is expected");
+        }
         let noted = if plan.records() {
             self.expect_footage(id).await
         } else {
@@ -319,6 +322,20 @@ impl CameraSet {
     async fn expect_footage(&self, stream: StreamId) -> Result<(), StoreError> {
         let on_purpose = |reason: GapReason| !reason.counts_as_missing();
         self.turn_gap(stream, GapReason::Starting, on_purpose).await
+    }
+
+    /// Of a stream that is new, or added again, every moment counts from its creation on, and not from
+    /// when its recorder got to run.
+    async fn begin_to_count(&self, plan: &Plan) -> Result<(), StoreError> {
+        let (store, stream) = (&self.parts.store, plan.stream.id);
+        if store.open_gap_of(stream).await?.is_some() {
+            return Ok(());
+        }
+        let run = store.newest_run(stream).await?;
+        let Some(end) = run.map_or(Some(plan.stream.created), |run| run.end) else { return Ok(()) };
+        let reason = if plan.records() { GapReason::Starting } else { GapReason::Disabled };
+        let start = end.max(plan.stream.created);
+        store.open_gap(Gap { stream, start, end: None, reason }).await
     }
 
     /// From now on nothing counts as missing: a gap that lasts becomes one on purpose.

@@ -19,7 +19,7 @@ use crate::{
     model::{ClosedSegment, NewSegment},
     proto::{
         access_unit::leading_track,
-        fmp4::{self, Scan, Torn},
+        fmp4::{self, Scan, Torn, Verify},
     },
 };
 
@@ -78,7 +78,8 @@ pub fn mend(fs: &dyn Fs, path: &Path, row: &NewSegment) -> Result<Option<Mended>
         Err(e) => return Err(failed(e)),
     };
     let len = file.metadata().map_err(failed)?.len();
-    let scan = fmp4::scan(len, |at, buffer| file.read_exact_at(buffer, at)).map_err(failed)?;
+    let read_at = |at, buffer: &mut [u8]| file.read_exact_at(buffer, at);
+    let scan = fmp4::scan_verifying(len, Verify::Unsynced, read_at).map_err(failed)?;
     let Some(header) = &scan.header else {
         return match scan.torn {
             // It may hold footage, if not for this version: not ours to delete.

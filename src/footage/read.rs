@@ -15,7 +15,7 @@ use crate::{
     model::{ClosedSegment, NewSegment, TrackStart},
     proto::{
         access_unit::leading_track,
-        fmp4::{self, Header, Tail, Torn},
+        fmp4::{self, Header, Tail, Torn, Verify},
         reason::GapReason,
         time::MediaTime,
     },
@@ -203,7 +203,7 @@ pub enum Flaw {
     TailDiffers,
 }
 
-/// Reads every box of a file and compares the tail with the fragments; what is wrong with it.
+/// Reads every box of a file, compares payloads with their checksums and the tail with the fragments; what is wrong with it.
 ///
 /// # Errors
 ///
@@ -213,7 +213,8 @@ pub fn look_deep(path: &Path) -> Result<Option<Flaw>, ReadError> {
     let file = File::open(path).map_err(failed)?;
     let len = file.metadata().map_err(failed)?.len();
     let header = header(&file, len).map_err(failed)??;
-    let scan = fmp4::scan(len, |at, buffer| file.read_exact_at(buffer, at)).map_err(failed)?;
+    let read_at = |at, buffer: &mut [u8]| file.read_exact_at(buffer, at);
+    let scan = fmp4::scan_verifying(len, Verify::All, read_at).map_err(failed)?;
     if let Some(torn) = scan.torn {
         return Ok(Some(Flaw::Torn(torn)));
     }

@@ -211,7 +211,8 @@ fn overlaps(pieces: &[Piece], line: &mut Line) {
 fn gaps(islands: &[Island], about: &About<'_>, line: &mut Line) {
     let mut before: Option<&Island> = None;
     // How far the epoch's footage reaches.
-    let mut reach = about.created;
+    let first = islands.first().map_or(about.created, |i| i.row.start);
+    let mut reach = about.created.min(first);
     for island in islands {
         let from = match before {
             Some(last) if last.row.epoch != island.row.epoch => {
@@ -289,7 +290,8 @@ fn reason(
     }
 }
 
-/// Puts gaps from `start` to `end`: those that are known where they fit, `reason` elsewhere.
+/// Puts gaps from `start` to `end`: those that are known where they fit, `reason` elsewhere. Before
+/// the stream was added (again) nothing is missing but what was known to be.
 fn fill(start: WallTime, end: WallTime, reason: GapReason, about: &About<'_>, line: &mut Line) {
     let mut at = start;
     let first = line.gaps.len();
@@ -302,7 +304,8 @@ fn fill(start: WallTime, end: WallTime, reason: GapReason, about: &About<'_>, li
             _ => line.gaps.push(Gap { stream: about.stream, start: from, end: Some(to), reason }),
         }
     };
-    let mut known: Vec<&Gap> = about.known.iter().filter(|g| usable(g, start, end, about)).collect();
+    let mut known: Vec<&Gap> =
+        about.known.iter().filter(|g| usable(g, start, end, about)).collect();
     known.sort_by_key(|g| g.start);
     for gap in known {
         let from = gap.start.max(at);
@@ -310,11 +313,11 @@ fn fill(start: WallTime, end: WallTime, reason: GapReason, about: &About<'_>, li
         if to <= from {
             continue;
         }
-        put(at, from, reason);
+        put(at.max(about.created), from, reason);
         put(from, to, gap.reason);
         at = to;
     }
-    put(at, end, reason);
+    put(at.max(about.created), end, reason);
 }
 
 /// A gap that reaches over footage was begun when that footage was not known: then it only tells

@@ -155,6 +155,20 @@ fn footage_that_overlaps_in_one_epoch_and_copies_are_told() {
 }
 
 #[test]
+fn of_the_time_before_a_camera_was_added_again_nothing_new_is_missing() {
+    let known = [gap(60, 90, GapReason::Stalled), gap(150, 170, GapReason::Disabled)];
+    let pieces = vec![piece(1, 0, 0), piece(2, 0, 90), piece(3, 0, 600)];
+    let line = line(pieces, &About { created: at(500), ..about(&known) });
+    let expected = [
+        known[0],
+        known[1],
+        gap(500, 600, GapReason::Disconnected),
+        lasting(660, GapReason::VedetteDown),
+    ];
+    assert_eq!(line.gaps, expected);
+}
+
+#[test]
 fn a_stream_without_footage_has_one_gap() {
     assert_eq!(line(Vec::new(), &about(&[])).gaps, [lasting(0, GapReason::Starting)]);
     let hidden = About { after: After::Hidden(at(9)), ..about(&[]) };

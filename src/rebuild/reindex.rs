@@ -95,7 +95,8 @@ pub async fn rebuild(
     progress.expect(pass::count(&site, &folders.of).await?);
     let mut report =
         Reindexed { away: site.away.clone(), foreign: folders.foreign, ..Reindexed::default() };
-    let pass = Pass { store, site: Arc::clone(&site), live, anew: true, progress, stop: stop.clone() };
+    let pass =
+        Pass { store, site: Arc::clone(&site), live, anew: true, progress, stop: stop.clone() };
     let mut known = pass.known().await?;
     let mut settled: BTreeSet<StreamId> = BTreeSet::new();
     for (folder, at) in &folders.of {

@@ -378,14 +378,17 @@ impl Made {
                 .collect();
             let parts = [fmp4::FragmentTrack { track: TrackIndex(0), dts, samples: &pictures }];
             let wall = self.start + WallSpan::from_secs(i64::from(second));
+            let payload = [b'p'; 250];
+            let checksum = Some(fmp4::checksum([&payload[..]]));
             let mut head = BytesMut::new();
             let offset = file.len() as u64;
-            let written = fmp4::write_fragment(&mut head, second + 1, wall, &parts).unwrap();
+            let written =
+                fmp4::write_fragment(&mut head, second + 1, wall, &parts, checksum).unwrap();
             samples.extend(fmp4::index(&parts, offset + written.len).map(|(_, s)| s));
             let anchor = fmp4::Anchor { track: TrackIndex(0), pts: dts, wall };
             fragments.push(fmp4::FragmentRef { offset, anchor });
             file.extend_from_slice(&head);
-            file.extend(std::iter::repeat_n(b'p', 250));
+            file.extend_from_slice(&payload);
         }
         if self.closed {
             let mut tail = BytesMut::new();

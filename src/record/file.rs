@@ -191,7 +191,9 @@ impl SegmentFile {
             .map(|p| fmp4::FragmentTrack { track: p.track, dts: p.dts, samples: &p.samples })
             .collect();
         let sequence = u32::try_from(self.fragments.len() + 1).unwrap_or(u32::MAX);
-        let head = fmp4::write_fragment(scratch, sequence, plan.wall, &parts)?;
+        let payloads = || plan.parts.iter().flat_map(|p| &p.units).flat_map(|u| [&u.head, &u.body]);
+        let checksum = Some(fmp4::checksum(payloads().map(|b| &b[..])));
+        let head = fmp4::write_fragment(scratch, sequence, plan.wall, &parts, checksum)?;
         let payload = self.next_offset + head.len;
         let mut tracks: Vec<FragmentTrack> = plan
             .parts
@@ -203,12 +205,10 @@ impl SegmentFile {
                 part.samples.push(sample);
             }
         }
-        let units = plan.parts.iter().flat_map(|p| &p.units);
         let mut slices =
             Vec::with_capacity(1 + 2 * plan.parts.iter().map(|p| p.units.len()).sum::<usize>());
         slices.push(scratch.split().freeze());
-        let payloads = units.flat_map(|u| [&u.head, &u.body]);
-        slices.extend(payloads.filter(|b| !b.is_empty()).cloned());
+        slices.extend(payloads().filter(|b| !b.is_empty()).cloned());
         let fragment = Arc::new(Fragment {
             offset: self.next_offset,
             payload: payload..payload + head.payload_len,

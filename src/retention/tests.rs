@@ -164,8 +164,7 @@ impl Site {
             .unwrap();
         let (mut ids, mut opened, mut closed) = (Vec::new(), Vec::new(), Vec::new());
         for n in 0..count {
-            // The clock stands still, so those that are made from it may collide.
-            let id = SegmentId(stream.0 + 1 + n);
+            let id = SegmentId::generate(&self.clock);
             let start = first + WallSpan::from_secs(60 * n);
             let path = format!("{stream}/main/{}/{n}.mp4", n / 100);
             let segment = NewSegment {

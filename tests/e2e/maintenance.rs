@@ -50,7 +50,9 @@ fn every_command_about_the_index_works_as_the_readme_says() {
         let changes = command.iter().any(|a| a == "--repair" || a == "reindex");
         let output = vedette(&recorder, command).output().unwrap();
         let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert_eq!(output.status.code(), Some(i32::from(changes)), "{command:?}: {errors}");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let code = output.status.code();
+        assert_eq!(code, Some(i32::from(changes)), "{command:?}: {said}{errors}");
     }
     assert!(recorder.dir.join("index-copy.db").exists());
     let before = recorded(&recorder);
@@ -77,6 +79,8 @@ fn a_recorder_whose_index_was_killed_and_destroyed_loses_nothing() {
     let before = recorded(&recorder);
     recorder.kill();
     std::fs::write(recorder.dir.join("vedette.db"), vec![0xa5; 64 << 10]).unwrap();
+    // With its log SQLite would put most of it together again.
+    std::fs::remove_file(recorder.dir.join("vedette.db-wal")).unwrap();
     recorder.launch();
     // All that was there, and new footage, from a camera whose login came back too.
     let all = recorder.wait_for_segments("door", before.len() + 3);

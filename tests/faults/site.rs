@@ -204,6 +204,7 @@ fn camera(number: usize) -> Camera {
         enabled: true,
         username: None,
         password: None,
+        sealed_broken: false,
         record: RecordMode::Always,
         retention: RetentionLimits::default(),
         volume: None,

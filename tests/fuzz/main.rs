@@ -179,7 +179,8 @@ fn segment() -> Vec<u8> {
             },
         ];
         let offset = file.len() as u64;
-        let head = fmp4::write_fragment(&mut file, n as u32 + 1, identity.start, &parts).unwrap();
+        let head =
+            fmp4::write_fragment(&mut file, n as u32 + 1, identity.start, &parts, None).unwrap();
         file.resize(file.len() + head.payload_len as usize, 0x55);
         for (track, sample) in fmp4::index(&parts, offset + head.len) {
             tables[track.as_usize()].push(sample);

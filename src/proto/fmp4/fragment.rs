@@ -6,6 +6,16 @@
 //! all sync samples or all not; a leading sync sample alone has the flags meant for that case.
 //! Composition offsets are written only where one is not zero. So a typical sample costs 4 to 8
 //! bytes. Nothing is left to `trex`: a fragment can be read without the header.
+//!
+//! # The checksum
+//!
+//! A `uuid` box in `moof` holds the CRC-32 (that of the tail box) of the payload. What a power cut
+//! left of bytes that were never synced may be zeros or garbage of the right length: by this alone
+//! they are told from footage. Fragments without one are older; readers pass over it.
+//!
+//! ```text
+//! size u32 | "uuid" | UUID | version u8 | CRC-32 of the content of mdat u32
+//! ```
 
 use bytes::{BufMut, BytesMut};
 
@@ -14,6 +24,12 @@ use crate::proto::{
     access_unit::TrackIndex,
     time::{MediaTime, WallTime},
 };
+
+/// Marks the checksum's box as ours; made up once, never to change.
+pub(super) const CHECKSUM_UUID: [u8; 16] = [
+    0x5e, 0x8d, 0x1c, 0x52, 0x0b, 0x1f, 0x4d, 0x3a, 0x9c, 0x76, 0x1d, 0x53, 0xf4, 0x0e, 0x2a, 0x93,
+];
+pub(super) const CHECKSUM_VERSION: u8 = 1;
 
 /// Needs no other sample (ISO/IEC 14496-12 §8.8.3.1).
 const SYNC: u32 = 0x0200_0000;
@@ -81,13 +97,15 @@ pub(super) fn track_id(index: usize) -> u32 {
 }
 
 /// Appends everything of a fragment but its payload. `sequence` counts from 1 in the file; `wall`
-/// is when the first sample of the first track was captured. Tracks without samples are left out;
-/// one at least must have some. On an error nothing is appended.
+/// is when the first sample of the first track was captured; `checksum` is of the payload
+/// ([`checksum`]). Tracks without samples are left out; one at least must have some. On an error
+/// nothing is appended.
 pub fn write_fragment(
     out: &mut BytesMut,
     sequence: u32,
     wall: WallTime,
     tracks: &[FragmentTrack<'_>],
+    checksum: Option<u32>,
 ) -> Result<FragmentHead, WriteError> {
     let payload_len = check(tracks)?;
     let start = out.len();
@@ -114,6 +132,13 @@ pub fn write_fragment(
     for (part, place) in used().zip(&mut offsets) {
         *place = put_traf(out, part);
     }
+    if let Some(checksum) = checksum {
+        out.put_u32(8 + 16 + 1 + 4);
+        out.put_slice(b"uuid");
+        out.put_slice(&CHECKSUM_UUID);
+        out.put_u8(CHECKSUM_VERSION);
+        out.put_u32(checksum);
+    }
     end(out, moof);
 
     let payload = out.len() + 8;
@@ -126,6 +151,14 @@ pub fn write_fragment(
     out.put_u32(u32::try_from(payload_len + 8).unwrap_or(u32::MAX));
     out.put_slice(b"mdat");
     Ok(FragmentHead { len: (payload - start) as u64, payload_len })
+}
+
+/// The checksum of a payload that is made of `parts`.
+#[must_use]
+pub fn checksum<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u32 {
+    let mut crc = crc32fast::Hasher::new();
+    parts.into_iter().for_each(|part| crc.update(part));
+    crc.finalize()
 }
 
 /// Bytes of payload, if all is within limits.

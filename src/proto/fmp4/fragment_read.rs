@@ -4,7 +4,7 @@
 use super::{
     Anchor, Fragment, ReadError, SampleRef,
     boxes::{BoxHeader, Child, Reader, children},
-    fragment::{IS_NOT_SYNC, tfhd, trun},
+    fragment::{CHECKSUM_UUID, CHECKSUM_VERSION, IS_NOT_SYNC, tfhd, trun},
     limits,
 };
 use crate::proto::{
@@ -29,6 +29,7 @@ pub(super) fn read_head(
         sequence: 0,
         anchor: None,
         tracks: vec![Vec::new(); tracks.min(limits::TRACKS)],
+        checksum: None,
     };
     let mut rest = data;
     let mut at = 0_u64;
@@ -72,6 +73,12 @@ fn read_prft(body: &[u8], tracks: usize) -> Option<Anchor> {
     })
 }
 
+/// `None` for one of a later version: then nothing is known of the payload.
+fn read_checksum(mut reader: Reader<'_>) -> Option<u32> {
+    reader.u8().filter(|&version| version == CHECKSUM_VERSION)?;
+    reader.u32()
+}
+
 fn read_moof(body: &[u8], moof: u64, fragment: &mut Fragment) -> Result<(), ReadError> {
     let mut left = limits::FRAGMENT_SAMPLES;
     for child in children(body) {
@@ -83,6 +90,10 @@ fn read_moof(body: &[u8], moof: u64, fragment: &mut Fragment) -> Result<(), Read
                 fragment.sequence = reader.u32().ok_or(ReadError::Damaged("mfhd"))?;
             }
             b"traf" => read_traf(body, moof, &mut left, &mut fragment.tracks)?,
+            b"uuid" => {
+                let own = body.strip_prefix(&CHECKSUM_UUID).map(Reader::new);
+                fragment.checksum = own.and_then(read_checksum).or(fragment.checksum);
+            }
             _ => {}
         }
     }

@@ -40,11 +40,11 @@ mod tail;
 #[cfg(test)]
 mod tests;
 
-pub use fragment::{FragmentHead, FragmentTrack, Sample, index, write_fragment};
+pub use fragment::{FragmentHead, FragmentTrack, Sample, checksum, index, write_fragment};
 pub use fragment_read::read_fragment;
 pub use header::{Header, read_header, write_header};
 pub use identity::{Identity, TrackStart};
-pub use scan::{Scan, Torn, scan};
+pub use scan::{Scan, Torn, Verify, scan, scan_verifying};
 pub use tail::{TRAILER_LEN, Tail, read_tail, tail_len, write_tail};
 
 use super::{
@@ -129,6 +129,8 @@ pub struct Fragment {
     pub anchor: Option<Anchor>,
     /// Its units by track, in decoding order: as many lists as the file has tracks.
     pub tracks: Vec<Vec<SampleRef>>,
+    /// Of its payload; `None` when it has none.
+    pub checksum: Option<u32>,
 }
 
 /// Why nothing could be written.

@@ -1,9 +1,10 @@
 //! Walks a file box by box, as after a crash: where does its last whole fragment end?
 //!
 //! After a killed process a file may end anywhere. After a power cut it may also have its full
-//! length with zeros where data never reached the disk; so for the fragments at the end, which may
-//! not have been synced, each picture's first length and last byte are looked at too: no NAL unit
-//! has length 0 or ends in a zero byte.
+//! length with zeros or garbage where data never reached the disk; so the payload of fragments at the
+//! end, which may not have been synced, is compared with its checksum. Fragments of files from before
+//! there was one have each picture's first length and last byte looked at: no NAL unit has length 0 or
+//! ends in a zero byte.
 
 use std::io;
 
@@ -23,9 +24,25 @@ const HEADER_READ: u64 = 8 << 10;
 /// First read of a fragment's tables.
 const FRAGMENT_READ: u64 = 2 << 10;
 
-/// Fragments at the end whose pictures are looked at: one a second, for longer than the interval
-/// between two syncs.
-const UNSYNCED: usize = 16;
+/// Payload is read in parts of this.
+const PAYLOAD_READ: u64 = 1 << 20;
+
+/// So many fragments in a row that are whole, and those before them were synced: a disk writes back
+/// in no order, but what is that much older was on it before.
+const SYNCED_AFTER: usize = 32;
+/// Fragments at the end that are looked at, at most.
+const UNSYNCED: usize = 512;
+
+/// Whose payload is looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verify {
+    /// Of fragments at the end, unless the file has its tail box.
+    Torn,
+    /// Of fragments at the end: after a power cut the tail may be there and what is before it not.
+    Unsynced,
+    /// Of all.
+    All,
+}
 
 /// What a file holds.
 #[derive(Clone, Debug, Default)]
@@ -68,6 +85,15 @@ pub enum Torn {
 /// of the payload only a few bytes at the end. Fails only when `read_exact_at` does.
 pub fn scan(
     len: u64,
+    read_exact_at: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
+) -> io::Result<Scan> {
+    scan_verifying(len, Verify::Torn, read_exact_at)
+}
+
+/// The same, and says of which fragments the payload is read too.
+pub fn scan_verifying(
+    len: u64,
+    verify: Verify,
     read_exact_at: impl FnMut(u64, &mut [u8]) -> io::Result<()>,
 ) -> io::Result<Scan> {
     let mut file = File { len, read_exact_at, buffer: Vec::new() };
@@ -113,19 +139,28 @@ pub fn scan(
             }
         }
     }
-    // A tail is written last and says that all before it was.
-    if !scan.closed {
-        let unsynced = fragments.len().saturating_sub(UNSYNCED);
-        for place in unsynced..fragments.len() {
-            let Some((at, fragment)) = fragments.get(place) else { break };
-            if !file.holds_pictures(&tracks, fragment)? {
-                let why = ReadError::Damaged("payload");
-                scan.torn = Some(Torn::Damaged { at: *at, why });
-                scan.end = *at;
-                fragments.truncate(place);
-                break;
-            }
+    let at_most = match verify {
+        Verify::Torn if scan.closed => 0,
+        Verify::Torn | Verify::Unsynced => UNSYNCED,
+        Verify::All => fragments.len(),
+    };
+    let (mut whole, mut cut) = (0, None);
+    for (place, (at, fragment)) in fragments.iter().enumerate().rev().take(at_most) {
+        if file.holds_what_it_says(&tracks, fragment)? {
+            whole += 1;
+        } else {
+            (whole, cut) = (0, Some((place, *at)));
         }
+        if whole == SYNCED_AFTER && verify != Verify::All {
+            break;
+        }
+    }
+    if let Some((place, at)) = cut {
+        let why = ReadError::Damaged("payload");
+        scan.torn = Some(Torn::Damaged { at, why });
+        scan.closed = false;
+        scan.end = at;
+        fragments.truncate(place);
     }
     for (offset, fragment) in fragments {
         scan.last_sequence = fragment.sequence;
@@ -252,6 +287,27 @@ impl<R: FnMut(u64, &mut [u8]) -> io::Result<()>> File<R> {
             return damaged("sample offset");
         }
         Ok(Ok(Next::Fragment { fragment, end }))
+    }
+
+    /// Whether the payload is what was written.
+    fn holds_what_it_says(&mut self, tracks: &Tracks, fragment: &Fragment) -> io::Result<bool> {
+        let Some(checksum) = fragment.checksum else {
+            return self.holds_pictures(tracks, fragment);
+        };
+        // As it was written: track by track in the order of `moof`, which is that of the offsets.
+        let samples = || fragment.tracks.iter().flatten();
+        let start = samples().map(|s| s.offset).min().unwrap_or(0);
+        let end = samples().map(|s| s.offset.saturating_add(u64::from(s.size))).max().unwrap_or(0);
+        let (mut crc, mut at) = (crc32fast::Hasher::new(), start);
+        while at < end {
+            let part = self.read(at, (end - at).min(PAYLOAD_READ))?;
+            if part.is_empty() {
+                return Ok(false);
+            }
+            crc.update(part);
+            at += part.len() as u64;
+        }
+        Ok(crc.finalize() == checksum)
     }
 
     /// Whether each picture begins with a length and ends in a byte that is not zero.

@@ -128,6 +128,20 @@ async fn damage_within_a_file_costs_nothing_of_what_follows() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_byte_that_changed_on_the_disk_is_found() {
+    let (house, files) = house().await;
+    let mut bytes = std::fs::read(&files[3]).unwrap();
+    let at = bytes.windows(100).position(|w| w == [b'p'; 100]).unwrap();
+    bytes[at + 50] ^= 1;
+    std::fs::write(&files[3], &bytes).unwrap();
+    let shallow = check::Options { deep: false, ..LOOK };
+    assert_eq!(checked(&house.store, &house, shallow).await.findings, []);
+    let found = checked(&house.store, &house, LOOK).await;
+    assert_eq!(kinds(&found), [Kind::Damaged]);
+    assert_eq!(found.findings[0].path, files[3]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_row_that_lies_about_its_file_is_corrected() {
     let (house, _) = house().await;
     let before = rows(&house.store, house.stream()).await;

@@ -144,8 +144,10 @@ async fn an_index_of_the_first_version_is_copied_then_migrated_and_its_sums_are_
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
-    assert_eq!(names, ["vedette.db", "vedette.db.before-0002"]);
-    let copy = old.with_file_name("vedette.db.before-0002");
+    let newest = all.iter().map(|migration| migration.version).max().unwrap();
+    let name = format!("vedette.db.before-{newest:04}");
+    assert_eq!(names, ["vedette.db", &name]);
+    let copy = old.with_file_name(name);
     let mode = std::fs::metadata(&copy).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     let mut db = SqliteConnectOptions::new().filename(&copy).connect().await.unwrap();

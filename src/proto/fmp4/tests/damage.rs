@@ -4,10 +4,12 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 
-use super::made_up::{File, sample_file, scan_bytes};
+use super::made_up::{self, File, sample_file, scan_bytes};
 use crate::proto::fmp4::*;
 
 static OPEN: LazyLock<File> = LazyLock::new(sample_file);
+/// As it was before there were checksums.
+static OLD: LazyLock<File> = LazyLock::new(|| made_up::sample_file_with(false));
 static CLOSED: LazyLock<File> = LazyLock::new(|| {
     let mut file = sample_file();
     file.close();
@@ -61,8 +63,8 @@ fn zeros_where_a_fragment_should_be_are_cut_off() {
 }
 
 #[test]
-fn zeros_where_a_picture_should_be_cut_its_fragment_off() {
-    let file = &*OPEN;
+fn zeros_where_a_picture_should_be_cut_its_fragment_off_also_in_files_without_checksums() {
+    let file = &*OLD;
     for whole in [true, false] {
         let mut bytes = file.bytes.to_vec();
         let picture = file.tables.tracks[0][15];
@@ -74,6 +76,37 @@ fn zeros_where_a_picture_should_be_cut_its_fragment_off() {
         assert_eq!(found.end, file.ends[0]);
         assert_eq!(found.tables.fragments.len(), 1);
     }
+}
+
+#[test]
+fn any_byte_of_an_unsynced_payload_that_is_not_as_it_was_cuts_its_fragment_off() {
+    let (open, closed) = (&*OPEN, &*CLOSED);
+    let scan_all = |bytes: &[u8], verify| {
+        let read = |at: u64, buffer: &mut [u8]| {
+            let at = usize::try_from(at).expect("small");
+            buffer.copy_from_slice(&bytes[at..at + buffer.len()]);
+            Ok(())
+        };
+        scan_verifying(bytes.len() as u64, verify, read).expect("readable")
+    };
+    for sample in open.tables.tracks.iter().flatten() {
+        let middle = usize::try_from(sample.offset + u64::from(sample.size) / 2).expect("small");
+        let hit = open.ends.iter().position(|&end| end > sample.offset).expect("in one");
+        let end = hit.checked_sub(1).map_or(open.header_len, |before| open.ends[before]);
+        let mut bytes = open.bytes.to_vec();
+        bytes[middle] ^= 0x10;
+        assert_eq!(scan_bytes(&bytes).end, end);
+        // A tail may have reached the disk before what it speaks of.
+        let mut bytes = closed.bytes.to_vec();
+        bytes[middle] ^= 0x10;
+        for verify in [Verify::Unsynced, Verify::All] {
+            let found = scan_all(&bytes, verify);
+            assert_eq!((found.end, found.closed), (end, false));
+            assert!(matches!(found.torn, Some(Torn::Damaged { .. })));
+        }
+        assert!(scan_all(&bytes, Verify::Torn).closed);
+    }
+    assert!(scan_all(&closed.bytes, Verify::All).closed);
 }
 
 #[test]

@@ -73,6 +73,8 @@ pub(super) struct File {
     pub(super) tables: Tail,
     /// Where each fragment ends.
     pub(super) ends: Vec<u64>,
+    /// As files of today have them.
+    pub(super) checksums: bool,
 }
 
 impl File {
@@ -80,13 +82,26 @@ impl File {
         let header = write_header(&identity(tracks.len()), tracks).expect("fits");
         let header_len = header.len() as u64;
         let tables = Tail { tracks: vec![Vec::new(); tracks.len()], fragments: Vec::new() };
-        Self { bytes: BytesMut::from(&header[..]), header_len, tables, ends: Vec::new() }
+        Self {
+            bytes: BytesMut::from(&header[..]),
+            header_len,
+            tables,
+            ends: Vec::new(),
+            checksums: true,
+        }
     }
 
     pub(super) fn push(&mut self, wall: WallTime, parts: &[FragmentTrack<'_>], payload: &[u8]) {
         let offset = self.bytes.len() as u64;
         let sequence = u32::try_from(self.ends.len() + 1).expect("few");
-        let head = write_fragment(&mut self.bytes, sequence, wall, parts).expect("fits");
+        let head = write_fragment(
+            &mut self.bytes,
+            sequence,
+            wall,
+            parts,
+            self.checksums.then(|| checksum([payload])),
+        )
+        .expect("fits");
         assert_eq!(self.bytes.len() as u64, offset + head.len);
         assert_eq!(head.payload_len, payload.len() as u64);
         for (track, sample) in index(parts, offset + head.len) {
@@ -117,9 +132,13 @@ pub(super) fn scan_bytes(bytes: &[u8]) -> Scan {
 
 /// Three fragments of pictures with B-frames and two kinds of sound.
 pub(super) fn sample_file() -> File {
+    sample_file_with(true)
+}
+
+pub(super) fn sample_file_with(checksums: bool) -> File {
     let all = tracks();
     let tracks = [all[0].clone(), all[2].clone(), all[3].clone()];
-    let mut file = File::new(&tracks);
+    let mut file = File { checksums, ..File::new(&tracks) };
     for n in 0..3_i64 {
         let picture = |k: u32| Sample {
             duration: 3_600,
@@ -299,7 +318,7 @@ fn what_a_file_cannot_hold_is_refused_and_nothing_is_written() {
         vec![part(0, 0, &[])],
         vec![],
     ] {
-        assert!(write_fragment(&mut out, 1, wall, &parts).is_err(), "{parts:?}");
+        assert!(write_fragment(&mut out, 1, wall, &parts, None).is_err(), "{parts:?}");
         assert_eq!(&out[..], b"before");
     }
     assert!(write_header(&identity(1), &tracks()).is_err());
