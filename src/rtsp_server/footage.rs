@@ -86,6 +86,16 @@ impl Kind {
         }
     }
 
+    /// Whether a recording goes on beyond its end as known.
+    pub(super) fn is_open_ended(&self) -> bool {
+        match self {
+            Self::Live(_) => true,
+            Self::Recorded(_, clip) => clip.is_open_ended(),
+            #[cfg(test)]
+            Self::Scripted(_) => false,
+        }
+    }
+
     /// `target` on both clocks of a recording.
     pub(super) fn both(&self, target: Target) -> Option<(WallSpan, WallTime)> {
         match self {
@@ -101,14 +111,18 @@ impl Kind {
 }
 
 impl Feed {
-    /// Moves to the key frame at or before `target`; false when there is nothing left. Live has
-    /// one place only.
-    pub(super) async fn seek(&mut self, target: Target) -> Result<bool, PlaybackError> {
+    /// Moves to the key frame at or before `target`, and says where that is; `None` when there is
+    /// nothing left. Live has one place only.
+    pub(super) async fn seek(
+        &mut self,
+        target: Target,
+        direction: Direction,
+    ) -> Result<Option<WallSpan>, PlaybackError> {
         match self {
-            Self::Live { .. } => Ok(true),
-            Self::Recorded(reader) => Ok(reader.seek(target, Direction::Forward).await?.is_some()),
+            Self::Live { .. } => Ok(Some(WallSpan::ZERO)),
+            Self::Recorded(reader) => Ok(reader.seek(target, direction).await?.map(|l| l.npt)),
             #[cfg(test)]
-            Self::Scripted(reader) => Ok(reader.seek(target)),
+            Self::Scripted(reader) => Ok(Some(reader.seek(target))),
         }
     }
 

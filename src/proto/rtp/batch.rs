@@ -20,7 +20,10 @@ use std::{io::IoSlice, ops::Range};
 
 use bytes::Bytes;
 
-use super::packet::{HEADER_LEN, Header};
+use super::{
+    extension,
+    packet::{HEADER_LEN, Header},
+};
 use crate::proto::{access_unit::AccessUnit, rtsp::message::InterleavedFrame};
 
 /// Packets of one track, in order. Made once and used again and again: [`Self::clear`] keeps the
@@ -138,6 +141,9 @@ impl PacketBatch {
     }
 }
 
+/// The fixed header's flag for an extension.
+const EXTENDED: u8 = 0x10;
+
 /// Appends the packets of one unit; [`Self::undo`] takes them back.
 pub(super) struct Writer<'a> {
     batch: &'a mut PacketBatch,
@@ -150,6 +156,9 @@ pub(super) struct Writer<'a> {
     octets: usize,
     /// Where in `headers` the packet being written begins.
     packet: usize,
+    /// Of the packet to come, and the bytes it took in the one begun last.
+    extension: Option<[u8; extension::LEN]>,
+    extended: usize,
 }
 
 /// The lengths of a batch.
@@ -180,7 +189,23 @@ impl<'a> Writer<'a> {
         let (head, head_len) = (batch.sources.len(), unit.head.len());
         batch.sources.push(unit.head.clone());
         batch.sources.push(unit.body.clone());
-        Self { batch, header, channel, before, head, head_len, octets: 0, packet: 0 }
+        Self {
+            batch,
+            header,
+            channel,
+            before,
+            head,
+            head_len,
+            octets: 0,
+            packet: 0,
+            extension: None,
+            extended: 0,
+        }
+    }
+
+    /// A header extension for the packet to come.
+    pub(super) fn extend(&mut self, extension: [u8; extension::LEN]) {
+        self.extension = Some(extension);
     }
 
     /// Begins the next packet with the payload's first bytes.
@@ -189,6 +214,15 @@ impl<'a> Writer<'a> {
         self.batch.packets.push(self.batch.pieces.len());
         self.batch.headers.extend_from_slice(&[0; InterleavedFrame::HEADER]);
         self.batch.headers.extend_from_slice(&self.header.to_bytes());
+        self.extended = 0;
+        if let Some(extension) = self.extension.take() {
+            let first = self.packet + InterleavedFrame::HEADER;
+            if let Some(byte) = self.batch.headers.get_mut(first) {
+                *byte |= EXTENDED;
+            }
+            self.batch.headers.extend_from_slice(&extension);
+            self.extended = extension.len();
+        }
         self.batch.headers.extend_from_slice(payload_header);
         self.header_piece(self.packet);
     }
@@ -233,7 +267,7 @@ impl<'a> Writer<'a> {
             place.copy_from_slice(&prefix);
         }
         self.batch.framed_len += framed;
-        self.octets += len - HEADER_LEN;
+        self.octets += len - HEADER_LEN - self.extended;
         self.header.sequence = self.header.sequence.wrapping_add(1);
     }
 

@@ -10,12 +10,14 @@
 //! in one buffer, and beside it slices of the unit.
 
 pub mod batch;
+pub mod extension;
 pub mod packet;
 pub mod packetize;
 pub mod rtcp;
 pub mod sender;
 
 pub use batch::{Cursor, PacketBatch};
+pub use extension::Replayed;
 pub use packet::{Header, Packet, PacketError};
 pub use packetize::{PacketizeError, Packetizer};
 pub use sender::{Sender, Settings};

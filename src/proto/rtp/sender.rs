@@ -9,6 +9,7 @@
 
 use super::{
     batch::{PacketBatch, Writer},
+    extension::{self, Replayed},
     limits,
     packet::Header,
     packetize::{PacketizeError, Packetizer},
@@ -122,6 +123,17 @@ impl Sender {
         timestamp: u32,
         batch: &mut PacketBatch,
     ) -> Result<Sent, PacketizeError> {
+        self.send_replayed(unit, timestamp, None, batch)
+    }
+
+    /// The same with what ONVIF has said of it in the first packet.
+    pub fn send_replayed(
+        &mut self,
+        unit: &AccessUnit,
+        timestamp: u32,
+        replayed: Option<Replayed>,
+        batch: &mut PacketBatch,
+    ) -> Result<Sent, PacketizeError> {
         let first_sequence = self.next_sequence;
         let header = Header {
             marker: false,
@@ -132,7 +144,12 @@ impl Sender {
         };
         let channel = self.settings.channel.unwrap_or(0);
         let mut writer = Writer::new(batch, unit, header, channel);
-        if let Err(error) = self.packetizer.write(unit, self.settings.max_packet, &mut writer) {
+        let mut max_packet = self.settings.max_packet;
+        if let Some(replayed) = replayed {
+            writer.extend(replayed.to_bytes());
+            max_packet -= extension::LEN;
+        }
+        if let Err(error) = self.packetizer.write(unit, max_packet, &mut writer) {
             writer.undo();
             return Err(error);
         }

@@ -17,7 +17,13 @@
 //! * The end is told by BYE, [`limits::FAREWELL`] after the last packet: players throw away what
 //!   they still hold when it comes.
 
+mod due;
+mod pace;
+mod replay;
+mod report;
+mod reverse;
 mod start;
+mod thin;
 mod timeline;
 mod track;
 
@@ -41,15 +47,21 @@ use super::{
 use crate::{
     clock::Clock,
     hub::Run,
+    playback::PlaybackError,
     proto::{
-        access_unit::TrackIndex,
+        access_unit::{TrackIndex, leading_track},
         rtp::PacketBatch,
         rtsp::server::{Refusal, SessionId, Spot, Started, Wish},
         time::{WallSpan, WallTime},
     },
 };
 
-use timeline::{Anchor, decoded_at, late, playing};
+use pace::Pace;
+use replay::Replaying;
+use report::send_report;
+use reverse::Reverse;
+use thin::Thin;
+use timeline::{Anchor, decoded_at, playing};
 pub(super) use track::{Identity, Sink};
 use track::{Left, TrackOut};
 
@@ -187,6 +199,20 @@ pub(super) struct Delivery {
     /// The run of the unit sent last, to notice new parameters.
     run: Option<Arc<Run>>,
     anchor: Option<Anchor>,
+    pace: Pace,
+    /// While it is replayed as ONVIF has it.
+    replay: Option<Replaying>,
+    /// Without rate control: when the first unit was captured, and playing time then.
+    sampled: Option<(WallTime, WallSpan)>,
+    /// Of whole groups backwards: the key frame sent last.
+    group: Option<WallSpan>,
+    /// All that is to be played was read.
+    drained: bool,
+    /// While footage runs backwards.
+    reverse: Option<Reverse>,
+    thin: Thin,
+    /// Where the unit of the leading track that was sent last is presented.
+    place: Option<WallSpan>,
     state: State,
     outgoing: Option<Outgoing>,
     /// Where each track that was torn down has come to, should it be set up again.
@@ -226,6 +252,14 @@ impl Delivery {
             ahead: VecDeque::new(),
             run: None,
             anchor: None,
+            pace: Pace::NORMAL,
+            replay: None,
+            sampled: None,
+            group: None,
+            drained: false,
+            reverse: None,
+            thin: Thin::new(Pace::NORMAL),
+            place: None,
             state: State::Idle,
             outgoing: None,
             left: BTreeMap::new(),
@@ -352,19 +386,6 @@ impl Delivery {
         self.seed.clock.now() - self.slept
     }
 
-    /// Lets playing time stand still where footage at `decoded` should have been sent so long ago
-    /// that the player cannot have been listening. Live footage waits for nobody.
-    fn forgive(&mut self, decoded: WallSpan) {
-        if self.seed.resource.kind.is_live() {
-            return;
-        }
-        let due = self.anchor.map(|anchor| anchor.due(decoded));
-        if let Some(late) = due.and_then(|due| late(due, self.now())) {
-            self.began += late.to_duration();
-            self.slept += late;
-        }
-    }
-
     /// Goes on by one thing: a packet, a wait, a report. Cancel-safe.
     async fn step(&mut self) -> Over {
         loop {
@@ -397,10 +418,11 @@ impl Delivery {
                 None => std::future::pending().await,
             }
         };
-        if self.ahead.is_empty() {
+        if self.ahead.is_empty() || self.looks_on() {
+            let lead = leading_track(&self.seed.resource.tracks);
             let Some(feed) = &mut self.feed else { return Err(Over::Failed) };
             let next = tokio::select! {
-                next = feed.next() => next,
+                next = fetch(feed, &mut self.reverse, lead) => next,
                 () = report => {
                     self.report_due();
                     return Ok(());
@@ -414,7 +436,10 @@ impl Delivery {
                     }
                 }
                 Ok(None) => {
-                    self.state = State::Ending(Instant::now() + limits::FAREWELL);
+                    self.drained = true;
+                    if self.ahead.is_empty() {
+                        self.wind_up();
+                    }
                 }
                 Err(error) => {
                     self.failures += 1;
@@ -428,6 +453,12 @@ impl Delivery {
             return Ok(());
         }
         let due = self.settle_first();
+        if self.pace.is_free() {
+            if report_at.is_some_and(|at| at <= Instant::now()) {
+                self.report_due();
+            }
+            return self.send_first().await;
+        }
         tokio::select! {
             () = sleep_until(due) => {}
             () = report => {
@@ -438,71 +469,20 @@ impl Delivery {
         self.send_first().await
     }
 
-    fn wants(&self, item: &Item) -> bool {
-        self.tracks.get(&item.unit.track).is_some_and(|t| t.plays)
+    /// A unit that may be the last of its track says so: whether the next must be looked for.
+    fn looks_on(&self) -> bool {
+        let Some(first) = self.ahead.front().filter(|_| self.replay.is_some()) else {
+            return false;
+        };
+        let follows = self.ahead.iter().skip(1).any(|i| i.unit.track == first.unit.track);
+        !follows && !self.drained && self.ahead.len() < limits::AHEAD
     }
 
-    /// When the oldest unit ahead is to be sent; anchors it where nothing is anchored.
-    fn settle_first(&mut self) -> Instant {
-        let now = self.now();
-        let live = self.seed.resource.kind.is_live();
-        let Some(item) = self.ahead.front() else { return Instant::now() };
-        let Some(out) = self.tracks.get(&item.unit.track) else { return Instant::now() };
-        let decoded = decoded_at(&item.unit, item.at, out.described.timescale);
-        if live && item.fresh {
-            self.anchor = None;
-        }
-        if self.anchor.is_none() {
-            let at = item.at;
-            let anchor = self.anchor_at(decoded, now);
-            self.anchor = Some(anchor);
-            for out in self.tracks.values_mut() {
-                out.line.settle(at);
-                if live {
-                    out.line.interrupt();
-                }
-            }
-            if let Some(item) = self.ahead.front_mut() {
-                item.fresh = false;
-            }
-        }
-        if live {
-            return Instant::now();
-        }
-        self.close_up(decoded, now);
-        self.forgive(decoded);
-        let due = self.anchor.map_or(WallSpan::ZERO, |anchor| anchor.due(decoded));
-        self.began + due.to_duration()
-    }
-
-    /// Where footage is missing in the middle of a run (deleted since the clip was made, damaged)
-    /// npt has a hole: playing time has none.
-    fn close_up(&mut self, decoded: WallSpan, now: WallSpan) {
-        let fresh = self.ahead.front().is_some_and(|item| item.fresh);
-        let Some(before) = self.anchor.filter(|_| fresh) else { return };
-        if before.due(decoded) - now <= WallSpan::from(limits::SILENCE) {
-            return;
-        }
-        let anchor = self.anchor_at(decoded, now);
-        let jump = before.due(decoded) - anchor.due(decoded);
-        for out in self.tracks.values_mut() {
-            out.line.skip(jump);
-        }
-        self.anchor = Some(anchor);
-    }
-
-    /// Ties footage at `decoded` to now, or for live to when it was captured; never so early that
-    /// RTP time would go back.
-    fn anchor_at(&self, decoded: WallSpan, now: WallSpan) -> Anchor {
-        let mut due = now;
-        if self.seed.resource.kind.is_live() {
-            let captured = WallSpan::from_micros(self.seed.clock.now().as_micros()) - decoded;
-            let age = captured.max(WallSpan::ZERO).min(WallSpan::from(limits::LIVE_AGE));
-            due = now - age;
-        }
-        let played = self.tracks.values().filter_map(|t| t.line.played()).max();
-        let least = played.map_or(due, |p| p + WallSpan::from_micros(1_000));
-        Anchor::new(decoded, due.max(least))
+    /// Whether a unit that was read is to be sent. To be asked once of each.
+    fn wants(&mut self, item: &Item) -> bool {
+        let Some(out) = self.tracks.get(&item.unit.track) else { return false };
+        let wanted = self.replay.as_mut().is_none_or(|r| r.keeps(item, &out.described));
+        wanted && self.thin.keeps(item, &out.described) && out.plays
     }
 
     /// Sends the oldest unit ahead. It is taken off only when there is room for it.
@@ -524,18 +504,30 @@ impl Delivery {
             // The wait for room may have been long.
             self.forgive(decoded_at(&item.unit, item.at, out.described.timescale));
         }
-        let (now, wall) = (self.now(), self.wall());
-        let due = self.anchor.map_or(now, |anchor| anchor.due(item.at));
+        if index == leading_track(&self.seed.resource.tracks) {
+            self.place = Some(item.at);
+            if item.unit.random_access {
+                self.group = Some(item.at);
+            }
+        }
+        let next = self.ahead.iter().find(|next| next.unit.track == index);
+        let (drained, backward) = (self.drained, self.pace.is_backward());
+        let replayed = self.replay.as_mut().map(|r| r.say(&item, next, drained, backward));
+        let (now, time) = (self.now(), self.report_time());
+        let due = match self.sampled {
+            Some((wall, playing)) => playing + (item.unit.wall - wall),
+            None => self.anchor.map_or(now, |anchor| anchor.due(item.at)),
+        };
         let Some(out) = self.tracks.get_mut(&index) else { return Ok(()) };
         let timestamp = out.line.stamp(item.run.id, &item.unit, item.at, due);
         if out.report_at.is_none() {
             // The player's clock starts on it: it goes before the first packet.
-            let packet = out.report(wall, now, false);
+            let packet = out.report(time, false);
             self.seed.counters.count_bytes(send_report(&out.sink, packet));
             out.report_at = Some(Instant::now() + limits::REPORT);
         }
         let mut batch = out.batch();
-        if let Err(error) = out.sender.send(&item.unit, timestamp, &mut batch) {
+        if let Err(error) = out.sender.send_replayed(&item.unit, timestamp, replayed, &mut batch) {
             debug!(session = %self.seed.session, track = index.0, %error, "unit not sent");
             self.seed.counters.count_dropped(DropReason::Unsendable, 1);
             return Ok(());
@@ -606,24 +598,6 @@ impl Delivery {
         }
     }
 
-    fn report_due(&mut self) {
-        let (at, now, wall) = (Instant::now(), self.now(), self.wall());
-        for out in self.tracks.values_mut().filter(|t| t.report_at.is_some_and(|due| due <= at)) {
-            let packet = out.report(wall, now, false);
-            self.seed.counters.count_bytes(send_report(&out.sink, packet));
-            out.report_at = Some(at + limits::REPORT);
-        }
-    }
-
-    fn say_goodbye(&mut self) {
-        let (now, wall) = (self.now(), self.wall());
-        for out in self.tracks.values_mut().filter(|t| t.plays) {
-            let packet = out.report(wall, now, true);
-            self.seed.counters.count_bytes(send_report(&out.sink, packet));
-            out.report_at = None;
-        }
-    }
-
     async fn over(&mut self, over: Over) {
         let session = self.seed.session.clone();
         match over {
@@ -631,10 +605,12 @@ impl Delivery {
                 // Not by its end but by what comes next: still let the player show what it has.
                 self.feed = None;
                 self.ahead.clear();
-                self.state = State::Ending(Instant::now() + limits::FAREWELL);
+                self.wind_up();
             }
             Over::End => {
-                self.say_goodbye();
+                if self.says_goodbye() {
+                    self.say_goodbye();
+                }
                 self.state = State::Idle;
                 self.seed.home.tell(Event::Ended { session, play: self.play }).await;
             }
@@ -649,6 +625,18 @@ impl Delivery {
                 self.seed.home.tell(Event::Failed { session }).await;
             }
         }
+    }
+}
+
+/// The next unit of what is played, the way it is played. Cancel-safe.
+async fn fetch(
+    feed: &mut Feed,
+    reverse: &mut Option<Reverse>,
+    lead: TrackIndex,
+) -> Result<Option<Item>, PlaybackError> {
+    match reverse {
+        Some(reverse) => reverse.next(feed, lead).await,
+        None => feed.next().await,
     }
 }
 
@@ -670,17 +658,5 @@ async fn room(queue: &writer::Queue, bytes: usize, live: bool) -> Result<writer:
                 }
             }
         }
-    }
-}
-
-/// Returns the bytes sent (those on the connection are counted there).
-fn send_report(sink: &Sink, packet: bytes::BytesMut) -> usize {
-    match sink {
-        Sink::Interleaved { queue, .. } => {
-            // When the connection is gone the next unit finds out.
-            let _ = queue.report(packet.freeze());
-            0
-        }
-        Sink::Udp(pair) => pair.report(&packet),
     }
 }

@@ -6,7 +6,8 @@
 //! * **playing** (`Duration` since the session began): real time, never jumps. A recorded unit is
 //!   sent when playing time reaches its place; a live one when it comes.
 //! * **RTP time**, one a track: runs with playing time from PLAY to PLAY, and between two PLAYs in
-//!   the camera's own ticks, exactly, so that rounding never shows in a player's sound.
+//!   the camera's own ticks, exactly, so that rounding never shows in a player's sound. (With a
+//!   `Scale` in the camera's ticks divided by it.)
 //!
 //! # Invariants
 //!
@@ -20,6 +21,7 @@
 
 use std::time::Duration;
 
+use super::pace::Pace;
 use crate::{
     id::RunId,
     proto::{
@@ -38,16 +40,18 @@ pub(super) struct Anchor {
     at: WallSpan,
     /// and the playing time it is due at.
     due: WallSpan,
+    /// How fast the one runs against the other.
+    pace: Pace,
 }
 
 impl Anchor {
-    pub(super) const fn new(at: WallSpan, due: WallSpan) -> Self {
-        Self { at, due }
+    pub(super) const fn new(at: WallSpan, due: WallSpan, pace: Pace) -> Self {
+        Self { at, due, pace }
     }
 
     /// Playing time of a place in the footage.
     pub(super) fn due(&self, at: WallSpan) -> WallSpan {
-        self.due + (at - self.at)
+        self.due + self.pace.real(at - self.at)
     }
 
     /// Begins now: what was due while the answer was on its way is not late.
@@ -80,6 +84,7 @@ pub(super) struct RtpLine {
     /// The newest unit presented: RTP time, footage, playing time.
     last: Option<Point>,
     stretch: Stretch,
+    pace: Pace,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -103,7 +108,23 @@ enum Stretch {
 impl RtpLine {
     /// `first`: RTP time of playing time 0, random.
     pub(super) const fn new(timescale: Timescale, first: u32) -> Self {
-        Self { timescale, first, last: None, stretch: Stretch::Broken }
+        Self { timescale, first, last: None, stretch: Stretch::Broken, pace: Pace::NORMAL }
+    }
+
+    /// How fast what is told of from now on runs.
+    pub(super) fn set_pace(&mut self, pace: Pace) {
+        self.pace = pace;
+    }
+
+    /// Another PLAY begins `now`. Without rate control playing time has run ahead, and so it has where
+    /// a group of pictures was sent that is shown from its end.
+    pub(super) fn arrive(&mut self, now: WallSpan) {
+        let (free, backward) = (self.pace.is_free(), self.pace.is_backward());
+        if let Some(last) =
+            self.last.as_mut().filter(|last| free || (backward && last.playing > now))
+        {
+            last.playing = now;
+        }
     }
 
     /// Footage at `at` will be played at `playing` (a PLAY): its RTP time, for RTP-Info too.
@@ -145,7 +166,8 @@ impl RtpLine {
     pub(super) fn continued(&self, run: RunId, unit: &AccessUnit) -> Option<u32> {
         match self.stretch {
             Stretch::Run { run: current, media, timestamp } if current == run => {
-                Some(timestamp.wrapping_add((unit.pts().ticks() - media.ticks()) as u32))
+                let moved = self.pace.ticks(unit.pts().ticks() - media.ticks());
+                Some(timestamp.wrapping_add(moved as u32))
             }
             _ => None,
         }
@@ -164,14 +186,14 @@ impl RtpLine {
                 Stretch::Run { .. } | Stretch::Broken => self.timestamp_at(playing),
                 Stretch::Promised { timestamp } => timestamp,
                 Stretch::Told { timestamp, at: told } => {
-                    advance(timestamp, at - told, self.timescale)
+                    advance(timestamp, self.pace.presented(at - told), self.timescale)
                 }
             };
             self.stretch = Stretch::Run { run, media: unit.pts(), timestamp };
             timestamp
         });
         // With B-frames units are presented out of order: reports build on the newest.
-        if self.last.is_none_or(|last| last.playing <= playing) {
+        if self.pace.is_free() || self.last.is_none_or(|last| last.playing <= playing) {
             self.last = Some(Point { timestamp, playing });
         }
         timestamp
@@ -180,7 +202,10 @@ impl RtpLine {
     /// RTP time of a playing time, as the newest unit has it: for sender reports.
     pub(super) fn timestamp_now(&self, playing: WallSpan) -> u32 {
         match self.last {
-            Some(last) => advance(last.timestamp, playing - last.playing, self.timescale),
+            Some(last) => {
+                let shown = self.pace.shown(playing - last.playing);
+                advance(last.timestamp, shown, self.timescale)
+            }
             None => advance(self.first, playing, self.timescale),
         }
     }
@@ -194,7 +219,9 @@ impl RtpLine {
         match self.last {
             Some(last) => {
                 let moved = MediaTime::from_span(playing - last.playing, self.timescale).ticks();
-                last.timestamp.wrapping_add(moved.max(1) as u32)
+                // Footage that is not paced may run backwards.
+                let moved = if self.pace.is_free() { moved } else { moved.max(1) };
+                last.timestamp.wrapping_add(moved as u32)
             }
             None => advance(self.first, playing, self.timescale),
         }
@@ -287,7 +314,7 @@ mod tests {
 
     #[test]
     fn an_hour_is_due_after_an_hour_to_the_microsecond() {
-        let mut anchor = Anchor::new(SECOND, WallSpan::ZERO);
+        let mut anchor = Anchor::new(SECOND, WallSpan::ZERO, Pace::NORMAL);
         anchor.release(SECOND);
         let hour = WallSpan::from_secs(3_600);
         assert_eq!(anchor.due(SECOND + hour), SECOND + hour);

@@ -151,9 +151,14 @@ impl TrackOut {
     }
 
     /// A compound RTCP packet: sender report, CNAME, and BYE when asked for.
-    pub(super) fn report(&self, wall: WallTime, playing: WallSpan, bye: bool) -> BytesMut {
+    /// Without a time both its clocks are zero: footage that is not paced has none.
+    pub(super) fn report(&self, time: Option<(WallTime, WallSpan)>, bye: bool) -> BytesMut {
         let mut packet = BytesMut::with_capacity(64);
-        let report = self.sender.report(wall, self.line.timestamp_now(playing));
+        let (wall, playing) = time.unwrap_or_default();
+        let mut report = self.sender.report(wall, self.line.timestamp_now(playing));
+        if time.is_none() {
+            (report.ntp, report.timestamp) = (0, 0);
+        }
         let channel = match &self.sink {
             Sink::Interleaved { rtcp, .. } => Some(*rtcp),
             Sink::Udp(_) => None,

@@ -6,8 +6,10 @@ mod bounds;
 mod client;
 mod live;
 mod recorded;
+mod replay;
 pub(super) mod script;
 mod tls;
+mod trick;
 mod tunnel;
 mod udp;
 

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// 20 s.
-fn twenty_seconds(size: usize) -> Script {
+pub(super) fn twenty_seconds(size: usize) -> Script {
     let run = run(1, TEN);
     let units = footage(&run, 500, size);
     Script::new(vec![(run, units)], WallSpan::from_micros(PICTURE_US - 25_000))

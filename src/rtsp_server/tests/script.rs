@@ -79,6 +79,8 @@ impl Script {
         match (self.items.iter().find(place), target) {
             (None, _) => self.end(),
             (Some(item), Target::Npt(npt)) => (npt, item.unit.wall - (item.at - npt)),
+            // In a gap: where it goes on.
+            (Some(item), Target::Wall(wall)) if item.fresh => (item.at, wall),
             (Some(item), Target::Wall(wall)) => (item.at - (item.unit.wall - wall), wall),
         }
     }
@@ -96,7 +98,7 @@ pub(in crate::rtsp_server) struct Reader {
 }
 
 impl Reader {
-    pub(in crate::rtsp_server) fn seek(&mut self, target: Target) -> bool {
+    pub(in crate::rtsp_server) fn seek(&mut self, target: Target) -> WallSpan {
         self.end = None;
         let before = |item: &Item| match target {
             Target::Npt(npt) => item.at <= npt,
@@ -106,7 +108,7 @@ impl Reader {
         let key = |item: &Item| item.unit.track == lead && item.unit.random_access;
         let found = self.items.iter().rposition(|item| key(item) && before(item));
         self.next = found.unwrap_or(0);
-        true
+        self.items[self.next].at
     }
 
     pub(in crate::rtsp_server) fn set_end(&mut self, end: Target) {

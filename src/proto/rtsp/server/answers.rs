@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{
     Asking, Carrier, Connection, Described, FirstPacket, Output, Refusal, Session, SessionId,
-    SetUp, Started, range,
+    SetUp, Started, manner, range,
     session::{State, TrackSetup, Unit},
 };
 use crate::proto::rtsp::{
@@ -61,9 +61,11 @@ impl<R: Clone> Connection<R> {
                     place,
                     state: State::Ready { tracks: std::collections::BTreeMap::new() },
                     unit: Unit::default(),
+                    replay: false,
                     touched: now,
                 });
                 session.touched = now;
+                session.replay |= manner::requires_replay(&request);
                 session
                     .state
                     .tracks_mut()
@@ -119,9 +121,9 @@ impl<R: Clone> Connection<R> {
                     .reply(Status::OK)
                     .header("Range", range::told(started.extent, unit))
                     .header("RTP-Info", RtpInfo::write_list(&info));
-                for name in ["Scale", "Speed"] {
-                    if request.headers.get(name).is_some() {
-                        response = response.header(name, "1.000000");
+                for (name, factor) in [("Scale", started.scale), ("Speed", started.speed)] {
+                    if request.headers.get(name).is_some() || factor != 1.0 {
+                        response = response.header(name, manner::told(factor));
                     }
                 }
                 let response = self.in_session(response, Some(&id));

@@ -26,11 +26,12 @@
 //!
 //! # Scale and Speed
 //!
-//! Only 1 is there yet: a request for another is answered with the value in force, `1`, and plays
-//! on. They belong into [`Wish`], whence the outside can honour them.
+//! They come to the outside in [`Wish`]; what it makes of them ([`Started`]) is what is answered,
+//! whenever it was asked for or is not 1.
 
 mod answers;
 mod carriage;
+mod manner;
 mod place;
 mod range;
 mod requests;
@@ -52,6 +53,7 @@ use super::{
 };
 use crate::proto::access_unit::{TrackIndex, Tracks};
 
+pub use manner::{Frames, Manner, Replay};
 pub use place::{Content, Place, PlaceError};
 pub use range::{Extent, Spot, Wish};
 pub use session::{Carrier, Session, SessionId};
@@ -243,6 +245,10 @@ pub struct Started {
     pub extent: Extent,
     /// The first packet of each track.
     pub tracks: Vec<FirstPacket>,
+    /// `Scale` in force.
+    pub scale: f64,
+    /// `Speed` in force.
+    pub speed: f64,
 }
 
 /// The first packet of a track, for RTP-Info.

@@ -1,7 +1,7 @@
 //! From a `Range` header to what is wished for, and from what will be played to the header that
 //! says so, in the unit the client asked in.
 
-use super::session::Unit;
+use super::{manner::Manner, session::Unit};
 use crate::proto::{
     rtsp::headers::{ClockRange, HeaderError, Npt, NptRange, Range},
     time::{WallSpan, WallTime},
@@ -19,12 +19,14 @@ pub enum Spot {
 }
 
 /// What a PLAY asks for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Wish {
     /// Begin here; `None`: go on at the very unit where it stopped (at the start the first time).
     pub start: Option<Spot>,
     /// Stop here; `None`: at the end.
     pub end: Option<Spot>,
+    /// How.
+    pub manner: Manner,
 }
 
 /// What will be played.
@@ -51,7 +53,7 @@ pub(super) enum RangeError {
     Malformed,
     /// A unit we do not have: 501 (RFC 2326 §12.29).
     Unit,
-    /// Backwards: 457. (Reverse play asks so, together with a negative Scale.)
+    /// Backwards without a negative Scale: 457.
     Backwards,
 }
 
@@ -61,17 +63,23 @@ impl From<HeaderError> for RangeError {
     }
 }
 
-/// Reads a `Range` header.
-pub(super) fn wish(header: Option<&str>) -> Result<(Wish, Option<Unit>), RangeError> {
-    let Some(header) = header else { return Ok((Wish::default(), None)) };
+/// Reads a `Range` header; `manner` says whether it may run backwards.
+pub(super) fn wish(
+    header: Option<&str>,
+    manner: Manner,
+) -> Result<(Wish, Option<Unit>), RangeError> {
+    let unsaid = Wish { manner, ..Wish::default() };
+    let Some(header) = header else { return Ok((unsaid, None)) };
+    let backward = manner.is_backward() == Some(true);
     // RFC 2326 §12.29 lets `time=` stand behind a `;`, and GStreamer sends it alone, too.
     if header.trim_start().get(..5).is_some_and(|head| head.eq_ignore_ascii_case("time=")) {
-        return Ok((Wish::default(), None));
+        return Ok((unsaid, None));
     }
     match Range::parse(header)? {
         Range::Npt(NptRange { start, end }) => {
             if let (Some(Npt::At(a)), Some(Npt::At(b))) = (start, end)
                 && b < a
+                && !backward
             {
                 return Err(RangeError::Backwards);
             }
@@ -81,13 +89,14 @@ pub(super) fn wish(header: Option<&str>) -> Result<(Wish, Option<Unit>), RangeEr
             };
             // `npt=a-now` ends where the recording does, which is what no end says.
             let end = end.map(spot).filter(|end| *end != Spot::Now);
-            Ok((Wish { start: start.map(spot), end }, Some(Unit::Npt)))
+            Ok((Wish { start: start.map(spot), end, manner }, Some(Unit::Npt)))
         }
         Range::Clock(ClockRange { start, end }) => {
-            if matches!((start, end), (Some(a), Some(b)) if b < a) {
+            if matches!((start, end), (Some(a), Some(b)) if b < a && !backward) {
                 return Err(RangeError::Backwards);
             }
-            let wish = Wish { start: start.map(Spot::Wall), end: end.map(Spot::Wall) };
+            let (start, end) = (start.map(Spot::Wall), end.map(Spot::Wall));
+            let wish = Wish { start, end, manner };
             Ok((wish, Some(Unit::Clock)))
         }
         Range::Unsupported => Err(RangeError::Unit),
@@ -116,6 +125,14 @@ pub(super) fn told(extent: Extent, unit: Unit) -> Range {
 mod tests {
     use super::*;
 
+    fn wish(header: Option<&str>) -> Result<(Wish, Option<Unit>), RangeError> {
+        super::wish(header, Manner::default())
+    }
+
+    fn ends(start: Option<Spot>, end: Option<Spot>) -> Wish {
+        Wish { start, end, ..Wish::default() }
+    }
+
     fn npt(seconds: i64) -> Spot {
         Spot::Npt(WallSpan::from_secs(seconds))
     }
@@ -123,17 +140,28 @@ mod tests {
     #[test]
     fn the_ranges_players_send_are_understood() {
         let asked = |header| wish(Some(header)).unwrap().0;
-        assert_eq!(asked("npt=0.000-"), Wish { start: Some(npt(0)), end: None });
-        assert_eq!(asked("npt=60-120"), Wish { start: Some(npt(60)), end: Some(npt(120)) });
-        assert_eq!(asked("npt=0:01:00-"), Wish { start: Some(npt(60)), end: None });
-        assert_eq!(asked("npt=now-"), Wish { start: Some(Spot::Now), end: None });
-        assert_eq!(asked("npt=5-now"), Wish { start: Some(npt(5)), end: None });
-        assert_eq!(asked("npt=-20"), Wish { start: None, end: Some(npt(20)) });
+        assert_eq!(asked("npt=0.000-"), ends(Some(npt(0)), None));
+        assert_eq!(asked("npt=60-120"), ends(Some(npt(60)), Some(npt(120))));
+        assert_eq!(asked("npt=0:01:00-"), ends(Some(npt(60)), None));
+        assert_eq!(asked("npt=now-"), ends(Some(Spot::Now), None));
+        assert_eq!(asked("npt=5-now"), ends(Some(npt(5)), None));
+        assert_eq!(asked("npt=-20"), ends(None, Some(npt(20))));
         assert_eq!(asked("time=20261122T100000Z"), Wish::default());
         assert_eq!(wish(None), Ok((Wish::default(), None)));
         let (clock, unit) = wish(Some("clock=20261122T100000Z-20261122T110000.5Z")).unwrap();
         assert_eq!(unit, Some(Unit::Clock));
         assert_eq!(clock.start, Some(Spot::Wall(WallTime::from_micros(1_795_341_600_000_000))));
+    }
+
+    #[test]
+    fn a_range_may_run_backwards_with_a_negative_scale() {
+        let manner = Manner { scale: Some(-1.0), ..Manner::default() };
+        for header in ["npt=80-0", "clock=20261122T110000Z-20261122T100000Z"] {
+            assert!(super::wish(Some(header), manner).is_ok(), "{header}");
+            assert_eq!(wish(Some(header)), Err(RangeError::Backwards));
+        }
+        let (wish, _) = super::wish(Some("npt=80-0"), manner).unwrap();
+        assert_eq!((wish.start, wish.end), (Some(npt(80)), Some(npt(0))));
     }
 
     #[test]

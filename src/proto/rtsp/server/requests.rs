@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{
     Asking, Carrier, Connection, Credentials, Output, Place, PlaceError, Question, carriage,
-    limits,
+    limits, manner,
     range::{self, RangeError},
     session::{SessionId, State},
 };
@@ -23,7 +23,7 @@ pub(super) const PUBLIC: &str =
     "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER";
 
 /// Tags of `Require` that we do.
-const FEATURES: &[&str] = &["play.basic"];
+const FEATURES: &[&str] = &["play.basic", manner::REPLAY];
 
 impl<R: Clone> Connection<R> {
     pub(super) fn begin(&mut self, now: Instant, request: Request) {
@@ -162,17 +162,19 @@ impl<R: Clone> Connection<R> {
 
     fn play(&mut self, request: Request, id: SessionId) {
         let header = request.headers.get("Range").map(str::to_owned);
-        let (mut wish, unit) = match range::wish(header.as_deref()) {
+        let Ok(mut manner) = manner::manner(&request.headers) else {
+            return self.refuse(&request, Status::BAD_REQUEST);
+        };
+        if let Some(session) = self.sessions.get_mut(&id) {
+            session.replay |= manner::requires_replay(&request);
+            manner.replay = manner::replay(&request, session.replay);
+        }
+        let (mut wish, unit) = match range::wish(header.as_deref(), manner) {
             Ok(understood) => understood,
             Err(RangeError::Malformed) => return self.refuse(&request, Status::BAD_REQUEST),
             Err(RangeError::Unit) => return self.refuse(&request, Status::NOT_IMPLEMENTED),
             Err(RangeError::Backwards) => return self.refuse(&request, Status::INVALID_RANGE),
         };
-        let well_formed =
-            |name| request.headers.get(name).is_none_or(|value| headers::factor(value).is_ok());
-        if !well_formed("Scale") || !well_formed("Speed") {
-            return self.refuse(&request, Status::BAD_REQUEST);
-        }
         let track = control_of(&request.uri);
         let Some(session) = self.sessions.get_mut(&id) else { return };
         let playing = match &session.state {

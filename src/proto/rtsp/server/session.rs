@@ -115,6 +115,8 @@ pub struct Session<R> {
     pub(super) place: Place,
     pub(super) state: State,
     pub(super) unit: Unit,
+    /// Its client requires ONVIF replay.
+    pub(super) replay: bool,
     /// Of the last request, RTCP report or interleaved frame.
     pub(super) touched: Instant,
 }

@@ -157,7 +157,9 @@ impl Talk {
                     .rev()
                     .map(|track| FirstPacket { track: *track, sequence: 10, timestamp: 20 })
                     .collect();
-                self.machine.handle_started(now, Ok(Started { extent, tracks }));
+                let scale = wish.manner.scale.unwrap_or(1.0);
+                let speed = wish.manner.speed.unwrap_or(1.0);
+                self.machine.handle_started(now, Ok(Started { extent, tracks, scale, speed }));
             }
             Question::Pause { .. } => {
                 self.seen.push("pause".to_owned());
@@ -271,13 +273,18 @@ fn npt_zero_on_live_means_now() {
 }
 
 #[test]
-fn a_scale_that_is_not_there_is_answered_with_the_one_in_force() {
+fn the_scale_in_force_is_answered() {
     let mut vlc = Talk::playing();
     let play = vlc.send(&format!("PLAY {CLIP}\nScale: 2.000000"));
-    assert_eq!((play.status, header(&play, "Scale")), (Status::OK, "1.000000"));
+    assert_eq!((play.status, header(&play, "Scale")), (Status::OK, "2.000000"));
     assert_eq!(header(&play, "Speed"), "(none)");
     let play = vlc.send(&format!("PLAY {CLIP}\nRange: npt=80-0\nScale: -1"));
+    assert_eq!((play.status, header(&play, "Scale")), (Status::OK, "-1.000000"));
+    let play = vlc.send(&format!("PLAY {CLIP}\nRange: npt=80-0"));
     assert_eq!(play.status, Status::INVALID_RANGE);
+    let play = vlc.send(&format!("PLAY {CLIP}\nSpeed: 2"));
+    assert_eq!((play.status, header(&play, "Speed")), (Status::OK, "2.000000"));
+    assert_eq!(vlc.send(&format!("PLAY {CLIP}\nSpeed: -2")).status, Status::BAD_REQUEST);
     assert_eq!(vlc.send(&format!("PLAY {CLIP}\nScale: fast")).status, Status::BAD_REQUEST);
 }
 
