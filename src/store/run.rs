@@ -137,9 +137,14 @@ pub(super) async fn end(db: &mut SqliteConnection, run: RunId, end: WallTime) ->
         .execute(&mut *db)
         .await
         .map_err(failed("end a run"))?;
+    delete_empty(db, run).await
+}
+
+/// Takes out a run that ended where it began, and of which there is no segment.
+pub(super) async fn delete_empty(db: &mut SqliteConnection, run: RunId) -> Result<()> {
     sqlx::query(DELETE_EMPTY)
         .bind(run)
-        .execute(&mut *db)
+        .execute(db)
         .await
         .map(|_| ())
         .map_err(failed("take out an empty run"))

@@ -178,12 +178,15 @@ impl Store {
         self.writer
             .write("delete a segment", move |db| {
                 Box::pin(async move {
-                    sqlx::query("delete from segment where id = ?1")
-                        .bind(id)
-                        .execute(db)
-                        .await
-                        .map(|_| ())
-                        .map_err(failed("delete a segment"))
+                    let run: Option<RunId> =
+                        sqlx::query_scalar("delete from segment where id = ?1 returning run")
+                            .bind(id)
+                            .fetch_optional(&mut *db)
+                            .await
+                            .map_err(failed("delete a segment"))?;
+                    // A run that had ended where it began was kept for it alone.
+                    let Some(run) = run else { return Ok(()) };
+                    super::run::delete_empty(db, run).await
                 })
             })
             .await

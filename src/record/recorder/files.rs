@@ -224,7 +224,9 @@ impl Task {
                 break;
             }
             if file.has_row && !std::mem::replace(&mut file.ended, true) {
-                self.tail = file.end().map(|end| (file.run.id, end)).or(self.tail);
+                // A run of which nothing could be kept has a row, and that is to be ended too.
+                let end = file.end().or_else(|| file.first_of_run.then_some(file.start));
+                self.tail = end.map(|end| (file.run.id, end)).or(self.tail);
             }
             if let Some(reason) = file.end_run.take() {
                 self.put_end_of_run(reason);
