@@ -58,7 +58,7 @@ fuzz: tools web
 faults: tools web
 	PROPTEST_CASES=10000 $(CARGO) nextest run --locked --release --profile faults --test faults --run-ignored all
 	VEDETTE_KILL_ROUNDS=100 VEDETTE_KILL_CAMERAS=8 $(CARGO) nextest run --locked --release --profile faults --no-capture \
-		--test e2e -E 'test(a_kill_takes)'
+		--run-ignored all --test e2e -E 'test(a_kill_takes) | test(a_disk_that_others_fill)'
 
 clean:
 	$(CARGO) clean
