@@ -2,7 +2,7 @@
 //! the index.
 //!
 //! Recording makes rows while it writes ([`tables`]), recovery completes those that a crash left
-//! ([`mend`]), and a rebuild makes all of them again from the
+//! ([`mend()`]), and a rebuild makes all of them again from the
 //! files alone ([`read()`]).
 
 mod mend;

@@ -17,7 +17,7 @@
 //! two neighbours may lie so close together that jitter between them looks like percents, and one
 //! congested window must not swing it. Where the envelope is comes from the last few windows, each
 //! carried on by the drift: whichever is lowest had the least jitter in it. When it moves by more
-//! than drift can ([`LEAP`]), what was measured before says nothing any more.
+//! than drift can (`LEAP`), what was measured before says nothing any more.
 //!
 //! A track that follows another (sound) adds a *bias* to its own envelope: what sender reports or
 //! RTP-Info say of its place beside the video. It moves the map like any other error: slewed.

@@ -1,8 +1,8 @@
 //! Keeps each volume's `state.json` what the index says.
 //!
-//! A change is written [`QUIET`] after the last one, [`LATEST`] after the first at the latest: a
+//! A change is written `QUIET` after the last one, `LATEST` after the first at the latest: a
 //! script that adds a hundred cameras costs a few writes. A volume that cannot be written, or that
-//! comes back, is tried again every [`AGAIN`]; one that hangs keeps nobody else waiting.
+//! comes back, is tried again every `AGAIN`; one that hangs keeps nobody else waiting.
 
 use std::{
     collections::HashMap,

@@ -8,9 +8,9 @@
 //!     └── mirror ◀── store.watch_state
 //! ```
 //!
-//! One pass ([`pass`]) serves all: `vedette reindex` runs it into an empty index beside the old one,
+//! One pass (`pass`) serves all: `vedette reindex` runs it into an empty index beside the old one,
 //! a recorder whose index was lost runs it behind its back while it records, and `vedette check`
-//! runs it to compare ([`check`]). What a pass has put in, it finds again: one that was interrupted
+//! runs it to compare ([`mod@check`]). What a pass has put in, it finds again: one that was interrupted
 //! goes on where it was.
 //!
 //! # Invariants

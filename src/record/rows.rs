@@ -10,7 +10,7 @@
 //! The files say everything that a row says, so a row need not be kept to be made later. Beyond
 //! [`SEGMENT_ROWS`] a stream gives up the rows of its oldest segments and notes from when on: when
 //! the database works again, the files from there on that have no row are adopted
-//! ([`adopt`](super::adopt)). What begins and ends runs stays, since the index cannot do without it;
+//! ([`adopt`]). What begins and ends runs stays, since the index cannot do without it;
 //! it is a few rows, unless a camera comes and goes all the while: beyond [`ROWS`] those too are
 //! given up and made of the files, and counted. So memory is bounded by streams, and no footage is
 //! lost to the index.

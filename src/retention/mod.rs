@@ -28,7 +28,7 @@
 //! # When nothing is deleted
 //!
 //! While the index is being made anew from the files, since locks may not be back; by age, while the
-//! clock may be wrong ([`AgeHold`](crate::clock::AgeHold)); and nothing of a volume that is not there.
+//! clock may be wrong ([`AgeHold`]); and nothing of a volume that is not there.
 
 mod forecast;
 mod lanes;

@@ -14,7 +14,7 @@
 //!
 //! A limit on bytes is enforced a *reserve* before it is reached: room for what will be written
 //! until the next rounds, so that space is there before a write fails for want of it. Beyond the
-//! reserve a little more is taken at once ([`Band`]), so that a plan that was carried out leaves
+//! reserve a little more is taken at once (`Band`), so that a plan that was carried out leaves
 //! nothing to plan.
 //!
 //! # What is never deleted
