@@ -58,7 +58,7 @@ fn lasting(vedette: &Vedette, slug: &str) -> Option<String> {
 
 /// Others fill the disk, and there is no footage to give up for it.
 #[test]
-#[ignore = "its simulated camera does not start inside the namespace on every machine: run by make faults"]
+#[ignore = "has not passed yet, its simulated camera sends nothing in the namespace: run by make faults"]
 fn a_disk_that_others_fill_pauses_recording_which_resumes_when_there_is_room() {
     in_a_namespace(
         "disk_full::a_disk_that_others_fill_pauses_recording_which_resumes_when_there_is_room",
