@@ -63,6 +63,8 @@ use trouble::Trouble;
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a stopping recorder waits for its volume.
 const STOP_WITHIN: Duration = Duration::from_secs(8);
+/// How often it asks for a sync meanwhile.
+const SYNC_AGAIN: Duration = Duration::from_millis(200);
 
 /// Records one stream.
 #[derive(Debug)]
@@ -318,12 +320,15 @@ impl Task {
         self.segmenter.end_run(reason);
         self.carry_out();
         self.put_rows();
-        // Segments that were rotated out wait for a sync too.
-        self.volumes.sync_now();
         let deadline = Instant::now() + STOP_WITHIN;
         while !self.files.is_empty() {
-            match timeout_at(deadline, self.completions.recv()).await {
+            // Segments that were closed before wait for a sync too, and some of them the writer
+            // may only come to now.
+            self.volumes.sync_now();
+            let again = (Instant::now() + SYNC_AGAIN).min(deadline);
+            match timeout_at(again, self.completions.recv()).await {
                 Ok(Some(completion)) => self.complete(completion).await,
+                Err(_) if again < deadline => {}
                 _ => {
                     // The rows stay open: the next start completes them.
                     tracing::error!(stream = %self.owner.stream, "the volume did not finish in time");

@@ -306,7 +306,10 @@ pub(crate) fn name_of(bytes: &[u8]) -> Option<(TrackOf, u64)> {
 /// `TRACE` in the environment shows what the recorder logs.
 pub(crate) fn on_paused_clock<F: Future<Output = ()>>(case: impl FnOnce() -> F) {
     if std::env::var_os("TRACE").is_some() {
-        let _ = tracing_subscriber::fmt().with_max_level(tracing::Level::DEBUG).try_init();
+        let _ = tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::INFO)
+            .with_ansi(false)
+            .try_init();
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -429,8 +432,11 @@ impl Site {
         let (stop, counters) = (Stop::child_of(&CancellationToken::new()), recorder.counters());
         let abort = life.tasks.spawn(recorder.run(stop.clone()));
         life.recorders.insert(camera, Running { stop, abort, counters });
-        // It reads the hub before anything is published.
-        self.quiet().await;
+        // It looks at rows and files first, on threads that nothing tells of.
+        for _ in 0..8 {
+            std::thread::sleep(Duration::from_millis(1));
+            self.quiet().await;
+        }
     }
 
     /// Stops a camera's recorder in order.
@@ -449,6 +455,8 @@ impl Site {
             if patience % 200 == 0 {
                 self.clock.advance(WallSpan::from(TICK));
                 tokio::time::advance(TICK).await;
+                // As the sync thread would in that time.
+                self.rounds().await;
             }
             assert!(patience < 200 * 600, "a recorder does not stop within a minute");
         }
@@ -470,7 +478,8 @@ impl Site {
             return;
         }
         self.runs += 1;
-        let (zero, run) = (self.clock.now(), RunId(self.runs));
+        // The last picture of the run before lasts until then.
+        let (zero, run) = (self.clock.now() + PICTURE, RunId(self.runs));
         let life = self.life.as_ref().unwrap();
         let published = life.hub.channel(stream(camera)).publish(Run {
             id: run,
@@ -571,7 +580,9 @@ impl Site {
     /// The same, whatever else may wait. Gives up when nobody syncs what is dirty.
     pub(crate) async fn rounds(&self) {
         let life = self.life();
-        for patience in 0..2_000 {
+        // After a failure something may be left that nobody will ever sync.
+        let patience = if life.fs.failed() == 0 { 50_000 } else { 200 };
+        for patience in 0..patience {
             if patience % 100 == 0 {
                 life.volumes.sync_now();
             }

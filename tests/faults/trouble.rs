@@ -212,9 +212,7 @@ async fn run(steps: Vec<Step>) {
     start(&mut site, GapReason::VedetteDown).await;
     let mut allowed = BTreeSet::from([GapReason::Starting, GapReason::VedetteDown]);
     for step in &steps {
-        if std::env::var_os("TRACE").is_some() {
-            println!("{} {step:?}", site.clock.now());
-        }
+        tracing::info!(at = %site.clock.now(), ?step);
         carry_out(&mut site, step).await;
         site.quiet().await;
         allowed.extend(reasons(step));
@@ -240,7 +238,7 @@ async fn run(steps: Vec<Step>) {
     site.start(&index).await;
     let holdings = audit(&site).await;
     let silent = silently_lost(&site.sent, &holdings);
-    assert!(silent.is_empty(), "gone from recorded time: {:?}", silent.first());
+    assert!(silent.is_empty(), "gone from recorded time: {:?}{}", silent.first(), holdings.told);
     plays(&site, &holdings).await;
     site.die().await;
 }

@@ -33,6 +33,8 @@ pub(crate) struct Holdings {
     pub(crate) lasting: BTreeMap<StreamId, Gap>,
     pub(crate) segments: Vec<Segment>,
     pub(crate) gaps: Vec<Gap>,
+    /// All of it, for people.
+    pub(crate) told: String,
 }
 
 const ALWAYS: std::ops::Range<WallTime> = WallTime::from_micros(0)..WallTime::from_micros(i64::MAX);
@@ -69,6 +71,7 @@ async fn audit_of(life: &Life, sent: &Sent, now: WallTime) -> Holdings {
         if let Some(gap) = gaps.iter().find(|g| g.end.is_none()) {
             holdings.lasting.insert(stream, *gap);
         }
+        holdings.told.push_str(&told());
         holdings.segments.extend(segments);
         holdings.gaps.extend(gaps);
     }
@@ -115,6 +118,10 @@ async fn file(life: &Life, sent: &Sent, segment: &Segment, units: &mut BTreeSet<
     });
     let scan = scan.unwrap();
     let header = scan.header.as_ref();
+    if header.is_none() && !segment.closed && life.volumes.open_segments().get(row.id).is_some() {
+        // A sync failed and took all of it: the row goes with the next one that works.
+        return;
+    }
     let header = header.unwrap_or_else(|| panic!("{} has no header: {:?}", row.path, scan.torn));
     let identity = &header.identity;
     assert_eq!((identity.segment, identity.run), (row.id.0, row.run.0), "{}", row.path);
