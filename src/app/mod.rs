@@ -20,6 +20,7 @@ pub mod demo;
 mod directory;
 pub mod health;
 pub mod index;
+mod journal;
 mod lanes;
 mod limits;
 mod recording;
@@ -45,7 +46,7 @@ use crate::{
     http,
     hub::{self, Hub},
     metrics::Metrics,
-    model::Secret,
+    model::{EventKind, Secret},
     playback::Archive,
     rebuild::Progress,
     record,
@@ -54,6 +55,7 @@ use crate::{
 };
 
 use cameras::CameraSet;
+use journal::{Journal, Topic};
 use lanes::Lanes;
 use retention::Retaining;
 
@@ -72,6 +74,8 @@ pub struct App {
     cameras: Arc<CameraSet>,
     lanes: Arc<Lanes>,
     retaining: Retaining,
+    journal: Journal,
+    notes: journal::Writer,
     rtsp: RtspServer,
     http: TcpListener,
     router: axum::Router,
@@ -122,6 +126,7 @@ impl App {
                 age: age_hold.clone(),
             },
         );
+        let (journal, notes) = Journal::new(store.clone(), clock.clone());
         let lanes = Arc::new(Lanes::start().context("start the threads that record")?);
         let cameras = Arc::new(CameraSet::new(cameras::Parts {
             hub: hub.clone(),
@@ -130,6 +135,7 @@ impl App {
             clock: clock.clone(),
             record: record::Settings { segment: config.recording.segment },
             lanes: Arc::clone(&lanes),
+            journal: journal.clone(),
         }));
         let rtsp = RtspServer::bind(
             rtsp_server::Settings {
@@ -173,6 +179,7 @@ impl App {
             storage: storage.clone(),
             hub,
             rtsp: rtsp.counters(),
+            events: Arc::clone(journal.counters()),
             clock: clock.clone(),
         };
         let tasks = TaskTracker::new();
@@ -203,6 +210,8 @@ impl App {
             cameras,
             lanes,
             retaining,
+            journal,
+            notes,
             rtsp,
             http,
             router,
@@ -288,9 +297,26 @@ impl App {
             let stop = behind.clone();
             keeping.spawn(index::rebuild_behind(store, volumes, clock, progress, why, stop));
         }
+        // What the others say while they stop is still written: it ends after them.
+        let noted = CancellationToken::new();
+        let mut notes = JoinSet::new();
+        notes.spawn(self.notes.run(noted.clone()));
+        self.journal.tell(Topic::Recorder, EventKind::Started, format!("version {VERSION}"));
+        self.tasks.spawn(journal::watch::keeping(
+            self.journal.clone(),
+            Arc::clone(&self.volumes),
+            self.store.clone(),
+            self.retaining.retention().watch(),
+            edges.clone(),
+        ));
         // Before the cameras: what is to be freed is freed before there is more.
         self.retaining.start();
-        let watched = clock::run(self.age_hold, self.store.clone(), edges.clone());
+        let watched = clock::run(
+            self.age_hold,
+            self.store.clone(),
+            self.journal.clone(),
+            edges.clone(),
+        );
         self.tasks.spawn(watched);
         let returned = record::returned::run(
             self.store.clone(),
@@ -311,6 +337,8 @@ impl App {
             }
         }
         stop.cancel();
+        let why = failed.as_ref().map_or("as it was told", |_| "a part of it failed");
+        self.journal.tell(Topic::Recorder, EventKind::Stopping, why);
         let deadline = Instant::now() + shutdown::WITHIN;
         let mut whole = shutdown::stage("cameras", deadline, self.cameras.shut_down()).await;
         whole &= shutdown::stage("lanes", deadline, self.lanes.shut_down()).await;
@@ -326,6 +354,11 @@ impl App {
         behind.cancel();
         whole &= shutdown::stage("rebuild and state.json", deadline, async {
             while keeping.join_next().await.is_some() {}
+        })
+        .await;
+        noted.cancel();
+        whole &= shutdown::stage("events", deadline, async {
+            while notes.join_next().await.is_some() {}
         })
         .await;
         whole &= shutdown::stage("disk", deadline, self.volumes.shut_down()).await;

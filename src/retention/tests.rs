@@ -497,8 +497,8 @@ async fn the_task_answers_a_volume_that_asks_and_a_lock_that_goes_and_prunes() {
         stream: None,
         detail: String::new(),
     };
-    site.store.insert_event(event(1, ago(61))).await.unwrap();
-    site.store.insert_event(event(2, ago(59))).await.unwrap();
+    site.store.insert_events(vec![event(1, ago(61))]).await.unwrap();
+    site.store.insert_events(vec![event(2, ago(59))]).await.unwrap();
 
     let stop = CancellationToken::new();
     let health = watch::Sender::new(Health::Stopped { since: Instant::now() });
