@@ -35,7 +35,7 @@ mod tls;
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
-use tokio::{net::TcpListener, task::JoinSet, time::Instant};
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -76,6 +76,8 @@ pub struct App {
     retaining: Retaining,
     journal: Journal,
     notes: journal::Writer,
+    /// A disk was replaced by another.
+    replaced: Arc<Notify>,
     rtsp: RtspServer,
     http: TcpListener,
     router: axum::Router,
@@ -164,6 +166,7 @@ impl App {
             .await
             .context("make the first administrator")?;
         let rebuild = Arc::<Progress>::default();
+        let replaced = Arc::<Notify>::default();
         let storage = Arc::new(storage::Storage {
             store: store.clone(),
             volumes: volumes.clone(),
@@ -172,6 +175,8 @@ impl App {
             age: age_hold.clone(),
             rebuild: Arc::clone(&rebuild),
             clock: clock.clone(),
+            journal: journal.clone(),
+            replaced: Arc::clone(&replaced),
         });
         let source = collect::Collector {
             cameras: cameras.clone(),
@@ -212,6 +217,7 @@ impl App {
             retaining,
             journal,
             notes,
+            replaced,
             rtsp,
             http,
             router,
@@ -325,6 +331,12 @@ impl App {
             edges.clone(),
         );
         self.tasks.spawn(returned);
+        self.tasks.spawn(record::replaced::run(
+            self.store.clone(),
+            Arc::clone(&self.volumes),
+            self.replaced,
+            edges.clone(),
+        ));
         let mut failed = self.cameras.start().await.err().map(|e| anyhow::anyhow!(e));
         if failed.is_none() {
             tracing::info!(version = VERSION, "recording and serving");

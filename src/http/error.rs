@@ -90,6 +90,10 @@ pub(super) enum ApiError {
     UnknownToken,
     #[error("the camera has no such lock")]
     UnknownLock,
+    #[error("no volume is called `{0}`")]
+    UnknownVolume(String),
+    #[error("this volume's disk cannot be replaced: {0}")]
+    NotAccepted(String),
     #[error("there are as many locks as there can be: take some away first")]
     TooManyLocks,
     #[error(
@@ -148,6 +152,7 @@ impl ApiError {
             | Self::UnknownStream(_)
             | Self::UnknownToken
             | Self::UnknownLock
+            | Self::UnknownVolume(_)
             | Self::UnknownPath => {
                 (StatusCode::NOT_FOUND, "urn:vedette:problem:not-found", "Not found")
             }
@@ -157,7 +162,7 @@ impl ApiError {
             Self::Locked(_) => {
                 (StatusCode::CONFLICT, "urn:vedette:problem:locked", "Footage is locked")
             }
-            Self::SlugTaken(_) | Self::TooManyLocks => {
+            Self::SlugTaken(_) | Self::TooManyLocks | Self::NotAccepted(_) => {
                 (StatusCode::CONFLICT, "urn:vedette:problem:conflict", "Conflict")
             }
             Self::Invalid(_) => {

@@ -111,6 +111,16 @@ async fn rows(config: &Config, camera: &Camera) -> Vec<Segment> {
     rows
 }
 
+async fn events(config: &Config) -> Vec<Event> {
+    let sealer = sealer(config).unwrap();
+    let store = Store::open(&config.database.path, Clock::system(), sealer).await.unwrap();
+    let ever = crate::proto::time::WallTime::from_micros(0)
+        ..crate::proto::time::WallTime::from_micros(i64::MAX);
+    let events = store.events_page(None, ever, None, 1_000).await.unwrap();
+    store.close().await;
+    events
+}
+
 fn beside(folder: &Path, part: &str) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).unwrap().map(|e| e.unwrap().path());
     let mut found: Vec<PathBuf> = entries.filter(|p| p.to_string_lossy().contains(part)).collect();
@@ -131,6 +141,10 @@ async fn a_damaged_index_is_kept_aside_and_all_of_it_comes_back_while_it_records
     stop_soon(app).await;
     assert_eq!(rows(&config, &camera).await, before);
     let kept = beside(dir.path(), "vedette.db.corrupt-");
+    let events = events(&config).await;
+    let lost = events.iter().find(|e| e.kind == EventKind::IndexLost).unwrap();
+    assert!(lost.detail.contains(&kept[0].display().to_string()), "{}", lost.detail);
+    assert_eq!(events.iter().filter(|e| e.kind == EventKind::IndexRebuilt).count(), 1);
     assert_eq!(std::fs::read(&kept[0]).unwrap(), damaged);
 }
 
