@@ -16,6 +16,7 @@ use crate::{
         HoldReport, LimitName, LimitReport, NotAccepted, ObstacleName, PlanReport, PlannedDeletion,
         StorageControl, StreamFootage, VolumeReport,
     },
+    id::CameraId,
     model::EventKind,
     proto::time::{WallSpan, WallTime},
     rebuild::Progress,
@@ -81,6 +82,18 @@ impl StorageControl for Storage {
         let released = self.age.confirm();
         self.retention.wake();
         released
+    }
+
+    fn camera_deleted(&self, camera: CameraId) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if self.volumes.note_deleted_camera(camera, self.clock.now()).await == 0 {
+                tracing::error!(
+                    %camera,
+                    "no volume could note that the camera's footage is deleted: should the index be \
+                     lost before its files are unlinked, they come back"
+                );
+            }
+        })
     }
 
     fn accept_volume(&self, name: String) -> BoxFuture<'_, Result<(), NotAccepted>> {

@@ -24,6 +24,7 @@
 mod accept;
 mod completion;
 mod counters;
+pub mod deleted;
 mod fs;
 mod ground;
 mod keeper;

@@ -7,7 +7,7 @@ use futures_util::future::BoxFuture;
 
 use crate::{
     disk::{self, VolumeState},
-    id::StreamId,
+    id::{CameraId, StreamId},
     ingest::StatusSnapshot,
     model::{Camera, Coverage, WallRange},
     proto::{
@@ -77,6 +77,9 @@ pub trait StorageControl: Send + Sync + 'static {
     fn age_hold(&self) -> Option<HoldReport>;
     /// An administrator says that the clock is right: deletion by age goes on. Whether it was held.
     fn confirm_clock(&self) -> bool;
+    /// Notes on the volumes that a camera was deleted with its footage, so that a lost index does not
+    /// bring it back.
+    fn camera_deleted(&self, camera: CameraId) -> BoxFuture<'_, ()>;
     /// Has the disk that stands in a volume's place be that volume from now on. Done when the index
     /// remembers it; what lay on the old disk is taken out of the index by and by.
     fn accept_volume(&self, name: String) -> BoxFuture<'_, Result<(), NotAccepted>>;

@@ -16,7 +16,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Progress, RebuildError, Site, chain,
+    Progress, RebuildError, Site, chain, deleted,
     pass::{self, Known, Learned, Pass, Timeline},
     plan,
     walk::{Folder, Found},
@@ -180,7 +180,8 @@ pub async fn check(
     progress: &Progress,
     stop: CancellationToken,
 ) -> Result<Checked, RebuildError> {
-    let pass = Pass { store, site, live: None, anew: false, progress, stop };
+    let gone = deleted::cameras(&site).await?;
+    let pass = Pass { store, site, live: None, anew: false, gone, progress, stop };
     let mut check = Check { pass, options, report: Checked::default() };
     check.whole().await?;
     Ok(check.report)

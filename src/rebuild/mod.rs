@@ -15,6 +15,8 @@
 //!
 //! # Invariants
 //!
+//! * What was deleted does not come back: the volumes say what was being deleted when the index was
+//!   lost ([`crate::disk::deleted`]); such files are put into `unlink`. A lock goes before that.
 //! * No footage is ever deleted here, and no file is touched that the recorder did not make. What is
 //!   mended is mended by [`crate::footage::mend`], which cuts only behind the last whole fragment.
 //! * A volume that is not there says nothing: its rows stay, and what is missing of a run may be on
@@ -23,6 +25,7 @@
 //!   while it does.
 
 pub mod check;
+mod deleted;
 pub mod mirror;
 mod pass;
 mod plan;

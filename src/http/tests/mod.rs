@@ -51,6 +51,8 @@ struct Told {
     held: AtomicBool,
     footage: Mutex<Vec<StreamFootage>>,
     plan: Mutex<PlanReport>,
+    /// Deleted with their footage.
+    deleted: Mutex<Vec<CameraId>>,
 }
 
 impl StorageControl for Told {
@@ -86,6 +88,10 @@ impl StorageControl for Told {
     }
     fn confirm_clock(&self) -> bool {
         self.held.swap(false, SeqCst)
+    }
+    fn camera_deleted(&self, camera: CameraId) -> BoxFuture<'_, ()> {
+        self.deleted.lock().unwrap().push(camera);
+        Box::pin(async {})
     }
     fn accept_volume(&self, name: String) -> BoxFuture<'_, Result<(), NotAccepted>> {
         Box::pin(async move {

@@ -156,6 +156,7 @@ async fn footage_under_a_lock_is_not_deleted_with_its_camera_and_the_answer_name
     refused.problem(409);
     assert_eq!(refused.json()["locks"], json!([made]));
     assert!(recorder.told.removed.lock().unwrap().is_empty(), "it records on");
+    assert!(recorder.told.deleted.lock().unwrap().is_empty(), "nor is it noted as deleted");
     for file in &files {
         assert!(!recorder.store.is_doomed(&recorder.volume, file).await.unwrap(), "{file}");
     }
@@ -164,6 +165,7 @@ async fn footage_under_a_lock_is_not_deleted_with_its_camera_and_the_answer_name
     recorder.ask(Method::DELETE, &format!("/api/v1/cameras/door/locks/{id}"), None).await;
     let deleted = recorder.ask(Method::DELETE, path, None).await;
     assert_eq!(deleted.status, StatusCode::NO_CONTENT, "{}", deleted.text);
+    assert_eq!(*recorder.told.deleted.lock().unwrap(), [camera.id]);
     for file in &files {
         assert!(recorder.store.is_doomed(&recorder.volume, file).await.unwrap(), "{file}");
     }
