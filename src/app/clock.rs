@@ -93,12 +93,7 @@ async fn remembered(store: &Store) -> Result<Option<Believed>, StoreError> {
 }
 
 /// Watches until `stop`.
-pub(super) async fn run(
-    hold: AgeHold,
-    store: Store,
-    journal: Journal,
-    stop: CancellationToken,
-) {
+pub(super) async fn run(hold: AgeHold, store: Store, journal: Journal, stop: CancellationToken) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut unwritten = WRITE;

@@ -317,12 +317,8 @@ impl App {
         ));
         // Before the cameras: what is to be freed is freed before there is more.
         self.retaining.start();
-        let watched = clock::run(
-            self.age_hold,
-            self.store.clone(),
-            self.journal.clone(),
-            edges.clone(),
-        );
+        let watched =
+            clock::run(self.age_hold, self.store.clone(), self.journal.clone(), edges.clone());
         self.tasks.spawn(watched);
         let returned = record::returned::run(
             self.store.clone(),

@@ -209,8 +209,13 @@ mod tests {
             (Current { status, counters: Arc::default() }, run)
         };
         let tell = Teller::deaf();
-        let recording =
-            Recording::keep(make, tell, &CancellationToken::new(), &Handle::current(), Span::none());
+        let recording = Recording::keep(
+            make,
+            tell,
+            &CancellationToken::new(),
+            &Handle::current(),
+            Span::none(),
+        );
         while !recording.state.panicked.load(Ordering::SeqCst) {
             tokio::task::yield_now().await;
         }

@@ -378,7 +378,8 @@ async fn a_camera_that_never_answers_is_missing_for_its_own_reason_and_not_start
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_empty_disk_takes_a_volume_s_place_when_it_is_accepted_and_what_was_on_the_old_one_is_lost() {
+async fn an_empty_disk_takes_a_volume_s_place_when_it_is_accepted_and_what_was_on_the_old_one_is_lost()
+ {
     let folder = tempfile::tempdir().unwrap();
     let cameras = Cameras::start(1).await;
     let vedette = Running::start(folder.path()).await;

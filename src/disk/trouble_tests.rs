@@ -95,7 +95,8 @@ async fn another_volume_in_its_place_is_refused_until_somebody_accepts_it() {
 }
 
 #[tokio::test]
-async fn an_empty_disk_gets_a_marker_when_it_is_accepted_and_a_folder_that_is_not_there_cannot_be() {
+async fn an_empty_disk_gets_a_marker_when_it_is_accepted_and_a_folder_that_is_not_there_cannot_be()
+{
     let folder = tempfile::tempdir().unwrap();
     let (gone, empty) = (folder.path().join("gone"), folder.path().join("empty"));
     std::fs::create_dir(&empty).unwrap();

@@ -18,6 +18,8 @@ use crate::{
 
 use super::locks::LockView;
 
+pub(super) use crate::task::chain;
+
 /// The media type of every error answer.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -232,18 +234,6 @@ impl From<Denied> for ApiError {
             _ => Self::Unavailable(None),
         }
     }
-}
-
-/// An error and its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// Marks answers that are problems already, for [`super::layers`]' catch-all.

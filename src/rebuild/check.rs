@@ -24,8 +24,8 @@ use super::{
 };
 use crate::store::Store;
 
-pub use report::{Checked, Finding, Kind, Options};
 use report::note;
+pub use report::{Checked, Finding, Kind, Options};
 
 /// Rows of `unlink` a page.
 const PAGE: u32 = 1_000;

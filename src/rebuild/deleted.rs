@@ -28,8 +28,7 @@ pub(super) async fn not_again(store: &Store, site: &Arc<Site>) -> Result<(), Reb
             Some(&lock.camera) == of && lock.start_us < file.end_us && file.start_us < lock.end_us
         })
     };
-    let (locked, gone): (Vec<_>, Vec<_>) =
-        noted.into_iter().partition(|(_, file)| is_locked(file));
+    let (locked, gone): (Vec<_>, Vec<_>) = noted.into_iter().partition(|(_, file)| is_locked(file));
     tracing::info!(files = gone.len(), locked = locked.len(), "were being deleted");
     let unlink = |(volume, file): (String, deleted::DeletedSegment)| PendingUnlink {
         id: 0,
@@ -43,9 +42,7 @@ pub(super) async fn not_again(store: &Store, site: &Arc<Site>) -> Result<(), Reb
 }
 
 /// Cameras that were deleted with their footage, and when.
-pub(super) async fn cameras(
-    site: &Arc<Site>,
-) -> Result<HashMap<CameraId, WallTime>, RebuildError> {
+pub(super) async fn cameras(site: &Arc<Site>) -> Result<HashMap<CameraId, WallTime>, RebuildError> {
     let mut gone: HashMap<CameraId, WallTime> = HashMap::new();
     for (_, noted) in read(site, deleted::cameras).await? {
         let before = WallTime::from_micros(noted.before_us);

@@ -47,6 +47,7 @@ pub use progress::Progress;
 pub use reindex::{Reindexed, rebuild, restore};
 pub use walk::{Place, has_footage};
 
+pub(crate) use crate::task::chain;
 use crate::{clock::Clock, disk::Fs, store::StoreError};
 
 /// Key of the value in the index (`store.meta`) that says why a rebuild is under way; empty or
@@ -87,16 +88,4 @@ pub enum RebuildError {
     /// It was told to stop.
     #[error("stopped half-way; asked again, it goes on where it was")]
     Stopped,
-}
-
-/// An error with its causes, for the log and for findings.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

@@ -26,12 +26,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const AGAIN: Duration = Duration::from_secs(5);
 
 /// Works until `stop`, at the start and whenever it is woken.
-pub async fn run(
-    store: Store,
-    volumes: Arc<Volumes>,
-    wake: Arc<Notify>,
-    stop: CancellationToken,
-) {
+pub async fn run(store: Store, volumes: Arc<Volumes>, wake: Arc<Notify>, stop: CancellationToken) {
     loop {
         let done = forget(&store, &volumes, &stop).await.unwrap_or_else(|error| {
             tracing::error!(error = chain(&error), "forget what was on a disk that was replaced");

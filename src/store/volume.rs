@@ -18,7 +18,8 @@ const REPLACED: &str = "replaced:";
 const RETIRE: &str = "
     update volume set path = ?2 || id || ':' || path
     where path = ?1 and marker is not ?3";
-const IS_REPLACED: &str = "select path from volume where substr(path, 1, length(?1)) = ?1 order by id";
+const IS_REPLACED: &str =
+    "select path from volume where substr(path, 1, length(?1)) = ?1 order by id";
 /// A few of the closed segments that lie on a volume: unsorted, the index gives the oldest first.
 pub(super) const ON_IT: &str = "
     select segment.id from volume_use
@@ -44,14 +45,7 @@ impl Store {
                         .execute(&mut *db)
                         .await
                         .map_err(failed("put a volume aside that was replaced"))?;
-                    name(db, &volume).await?;
-                    sqlx::query(SET_MARKER)
-                        .bind(volume)
-                        .bind(marker)
-                        .execute(db)
-                        .await
-                        .map(|_| ())
-                        .map_err(failed("remember a new volume's marker"))
+                    mark(db, volume, marker).await
                 })
             })
             .await
@@ -117,19 +111,21 @@ impl Store {
         let (volume, marker) = (volume.to_owned(), marker.to_owned());
         self.writer
             .write("remember a volume's marker", move |db| {
-                Box::pin(async move {
-                    name(db, &volume).await?;
-                    sqlx::query(SET_MARKER)
-                        .bind(volume)
-                        .bind(marker)
-                        .execute(db)
-                        .await
-                        .map(|_| ())
-                        .map_err(failed("remember a volume's marker"))
-                })
+                Box::pin(async move { mark(db, volume, marker).await })
             })
             .await
     }
+}
+
+async fn mark(db: &mut SqliteConnection, volume: String, marker: String) -> Result<()> {
+    name(db, &volume).await?;
+    sqlx::query(SET_MARKER)
+        .bind(volume)
+        .bind(marker)
+        .execute(db)
+        .await
+        .map(|_| ())
+        .map_err(failed("remember a volume's marker"))
 }
 
 /// One step; says whether there is more to do.

@@ -219,7 +219,7 @@ fn lose_the_index(folder: &Path) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn footage_that_was_being_deleted_when_the_index_was_lost_does_not_come_back_unless_it_is_locked()
-{
+ {
     use crate::{clock::AgeHold, id::LockId, model::Lock, proto::time::WallSpan, retention};
     let dir = tempfile::tempdir().unwrap();
     let (config, camera, before) = used(dir.path()).await;

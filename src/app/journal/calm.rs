@@ -115,7 +115,8 @@ impl Held {
     fn in_words(self) -> News {
         let Self { mut newest, count, since } = self;
         if count > 1 {
-            newest.detail = format!("{} (the last of {count} changes since {since})", newest.detail);
+            newest.detail =
+                format!("{} (the last of {count} changes since {since})", newest.detail);
         }
         newest
     }

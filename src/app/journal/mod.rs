@@ -151,13 +151,7 @@ impl Journal {
         self.put(topic, kind, Some((camera, stream)), detail.into());
     }
 
-    fn put(
-        &self,
-        topic: Topic,
-        kind: EventKind,
-        of: Option<(CameraId, StreamId)>,
-        detail: String,
-    ) {
+    fn put(&self, topic: Topic, kind: EventKind, of: Option<(CameraId, StreamId)>, detail: String) {
         let (camera, stream) = of.unzip();
         let news = News { topic, kind, camera, stream, at: self.clock.now(), detail };
         // After the writer's end nothing is written any more; that is no loss worth telling.
@@ -196,7 +190,10 @@ impl Writer {
         waiting.extend(self.may_be_told(came, true));
         if !self.write(&mut waiting).await {
             self.counters.dropped.fetch_add(waiting.len() as u64, Relaxed);
-            tracing::warn!(events = waiting.len(), "events are not noted: the index cannot be written");
+            tracing::warn!(
+                events = waiting.len(),
+                "events are not noted: the index cannot be written"
+            );
         }
     }
 

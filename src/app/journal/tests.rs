@@ -150,13 +150,8 @@ async fn volumes_that_go_and_come_and_readers_that_lose_their_footage_are_told()
     let (journal, mut queue) = Journal::unread(Clock::manual(NOON));
     let (_reports, report) = tokio::sync::watch::channel(Arc::<Report>::default());
     let stop = CancellationToken::new();
-    let keeping = spawn(watch::keeping(
-        journal,
-        Arc::clone(&volumes),
-        store.clone(),
-        report,
-        stop.clone(),
-    ));
+    let keeping =
+        spawn(watch::keeping(journal, Arc::clone(&volumes), store.clone(), report, stop.clone()));
     let away = folder.path().join("away");
     std::fs::rename(&path, &away).unwrap();
     let (kind, words) = next(&mut queue).await;

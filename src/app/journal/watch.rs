@@ -16,7 +16,10 @@ use crate::{
     model::EventKind,
     proto::reason::GapReason,
     record::{RecorderCounters, RecorderStatus},
-    retention::{Report, plan::{Blocked, Scope}},
+    retention::{
+        Report,
+        plan::{Blocked, Scope},
+    },
     store::Store,
     task::Health,
 };
@@ -41,12 +44,7 @@ impl Teller {
 
     fn connection(&self, kind: EventKind, detail: &str) {
         let detail = format!("{}: {detail}", self.role);
-        self.journal.tell_of(
-            (self.camera, self.stream),
-            Topic::Camera(self.stream),
-            kind,
-            detail,
-        );
+        self.journal.tell_of((self.camera, self.stream), Topic::Camera(self.stream), kind, detail);
     }
 
     fn recording(&self, kind: EventKind, detail: &str) {
@@ -182,11 +180,7 @@ pub(in crate::app) async fn keeping(
     }
 }
 
-fn tell_volumes(
-    journal: &Journal,
-    volumes: &Volumes,
-    states: &mut BTreeMap<String, VolumeState>,
-) {
+fn tell_volumes(journal: &Journal, volumes: &Volumes, states: &mut BTreeMap<String, VolumeState>) {
     for health in volumes.health() {
         let before = states.insert(health.path.clone(), health.state);
         let before = before.unwrap_or(VolumeState::Ready);

@@ -96,12 +96,7 @@ impl Check<'_> {
     }
 
     /// Makes row and file agree; whether they do now.
-    async fn mend_row(
-        &self,
-        row: &Segment,
-        kind: Kind,
-        path: &Path,
-    ) -> Result<bool, RebuildError> {
+    async fn mend_row(&self, row: &Segment, kind: Kind, path: &Path) -> Result<bool, RebuildError> {
         let store = self.pass.store;
         match kind {
             Kind::RowWithoutFile => {
