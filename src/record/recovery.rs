@@ -391,7 +391,11 @@ async fn put(
 }
 
 /// Takes out a row, and its time out of its run.
-async fn take_out(store: &Store, row: &NewSegment, reason: GapReason) -> Result<(), StoreError> {
+pub(super) async fn take_out(
+    store: &Store,
+    row: &NewSegment,
+    reason: GapReason,
+) -> Result<(), StoreError> {
     let until = behind(store, row).await?.until().filter(|&until| until > row.start);
     let Some(end) = until else {
         store.delete_segment(row.id).await?;
