@@ -55,8 +55,9 @@ pub(crate) fn free_port() -> u16 {
 pub(crate) fn run(command: &mut Command) -> Output {
     let shown = format!("{command:?}");
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{shown}: {e}"));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{shown}: {}\n{errors}", output.status);
+    let said = |bytes| String::from_utf8_lossy(bytes);
+    let (errors, said) = (said(&output.stderr), said(&output.stdout));
+    assert!(output.status.success(), "{shown}: {}\n{errors}{said}", output.status);
     output
 }
 
