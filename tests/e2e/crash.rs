@@ -123,6 +123,12 @@ fn what_a_kill_takes_is_within_the_bound_and_the_rest_is_there_unit_by_unit() {
         let mut held = BTreeSet::new();
         for file in &files {
             let segment = Segment::read(file);
+            if segment.units.iter().all(Vec::is_empty) {
+                // Killed between a file's first bytes and its first fragment: nobody's footage.
+                let row = file.strip_prefix(&root).unwrap().to_str().unwrap();
+                assert!(!rows.contains(row), "{row} has a row and no footage");
+                continue;
+            }
             assert!(segment.closed, "{} has no tail", file.display());
             let there = segment.among(sent, file);
             for (track, numbers) in there.iter().enumerate() {
