@@ -17,9 +17,13 @@
     reason = "a test that finds what it did not expect should stop there"
 )]
 
+mod clock_steps;
 mod cut;
+mod database;
+mod deletion;
 mod fs;
 mod power_cut;
+mod several;
 mod site;
 mod trouble;
 mod verify;
