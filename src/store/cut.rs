@@ -58,7 +58,7 @@ impl Store {
     }
 }
 
-async fn cut(
+pub(super) async fn cut(
     db: &mut SqliteConnection,
     segment: SegmentId,
     end: WallTime,

@@ -22,9 +22,10 @@ use crate::{
 };
 
 /// The sync interval of these tests.
-pub(crate) const INTERVAL_MS: u64 = 2_000;
-/// A fragment: a second, the next unit, a look at the hub.
-const FRAGMENT_MS: u64 = 1_500;
+const INTERVAL_MS: u64 = 2_000;
+/// What is promised to a process that is killed: a second, and what is queued for the writer, which
+/// here has nothing else to do.
+const FRAGMENT_MS: u64 = 1_100;
 /// Cuts of one process, on average.
 pub(crate) const CUTS: usize = 8;
 
@@ -171,8 +172,8 @@ async fn restart(site: &mut Site, wreck: &Wreck, cut: &Cut, bounded: bool) -> Wa
     let silent = silently_lost(&site.sent, &holdings);
     let silent = silent.iter().find(|(_, wall)| *wall < moment.at);
     assert!(silent.is_none(), "gone from recorded time: {silent:?}{}", holdings.told);
-    let sync = if cut.mode == Mode::Kill { 0 } else { INTERVAL_MS };
-    let bound = WallSpan::from_micros((sync + FRAGMENT_MS) as i64 * 1_000);
+    let promised = if cut.mode == Mode::Kill { FRAGMENT_MS } else { INTERVAL_MS + FRAGMENT_MS };
+    let bound = WallSpan::from_micros(promised as i64 * 1_000);
     let gone = lost(&site.sent, &holdings, moment.at);
     let worst = gone.iter().map(|(_, wall)| moment.at - *wall).max().unwrap_or(WallSpan::ZERO);
     if bounded {

@@ -85,6 +85,8 @@ impl Index {
 pub(crate) struct SentUnit {
     pub(crate) wall: WallTime,
     pub(crate) key: bool,
+    /// A recorder had seen a key frame of its run.
+    pub(crate) wanted: bool,
 }
 
 /// A track of a published run.
@@ -155,6 +157,8 @@ struct Film {
     zero: WallTime,
     gop: u64,
     next: [u64; 2],
+    /// A key frame was sent since a recorder of it was started.
+    keyed: bool,
 }
 
 pub(crate) struct Site {
@@ -514,6 +518,8 @@ impl Site {
     pub(crate) async fn stop_recorder(&mut self, camera: usize, reason: GapReason) {
         let life = self.life.as_mut().unwrap();
         let Some(running) = life.recorders.remove(&camera) else { return };
+        // The next one begins with a key frame.
+        self.films.get_mut(&camera).into_iter().for_each(|film| film.keyed = false);
         running.stop.stop(reason);
         for patience in 1.. {
             yield_now().await;
@@ -537,6 +543,7 @@ impl Site {
     pub(crate) async fn abort_recorder(&mut self, camera: usize) {
         let life = self.life.as_mut().unwrap();
         let Some(running) = life.recorders.remove(&camera) else { return };
+        self.films.get_mut(&camera).into_iter().for_each(|film| film.keyed = false);
         running.abort.abort();
         while !running.abort.is_finished() {
             yield_now().await;
@@ -562,7 +569,8 @@ impl Site {
             previous_end,
             tracks: tracks(camera),
         });
-        let film = Film { publisher: published.unwrap(), run, zero, gop, next: [0; 2] };
+        let publisher = published.unwrap();
+        let film = Film { publisher, run, zero, gop, next: [0; 2], keyed: false };
         self.films.insert(camera, film);
     }
 
@@ -731,7 +739,8 @@ impl Film {
             let of = (stream(camera), self.run, track as u8);
             let (head, body) = payload(of, number, key);
             let ticks = number as i64 * [9_000, 1_024][track];
-            sent.entry(of).or_default().push(SentUnit { wall, key });
+            self.keyed |= key && track == 0;
+            sent.entry(of).or_default().push(SentUnit { wall, key, wanted: self.keyed });
             self.publisher.push(AccessUnit {
                 track: TrackIndex(track as u8),
                 number,

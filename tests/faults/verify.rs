@@ -322,12 +322,11 @@ pub(crate) async fn plays(site: &Site, holdings: &Holdings) {
 }
 
 /// What was sent up to `until`, is not there, and does not lie in a gap that had ended: those are
-/// asked about elsewhere. Units before the recorder saw a key frame are not asked for: cameras here
-/// begin with one.
+/// asked about elsewhere. Units that came before a recorder saw a key frame are not asked for.
 pub(crate) fn lost(sent: &Sent, holdings: &Holdings, until: WallTime) -> Vec<(Unit, WallTime)> {
     let mut lost = Vec::new();
     for (&of, units) in sent {
-        for (number, unit) in units.iter().enumerate().filter(|(_, u)| u.wall < until) {
+        for (number, unit) in units.iter().enumerate().filter(|(_, u)| u.wanted && u.wall < until) {
             let missed = |g: &&Gap| {
                 g.stream == of.0
                     && g.reason != GapReason::Crash
