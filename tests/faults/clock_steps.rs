@@ -140,16 +140,17 @@ async fn set(site: &mut Site, case: &mut Case, by: WallSpan) {
     let _ = case.age.tick();
     site.clock.advance(by);
     let _ = case.age.tick();
-    for camera in 0..CAMERAS {
-        if site.is_sending(camera) {
-            site.end(camera, GapReason::ClockJump);
-            site.quiet().await;
-            if before >= case.reached && by > WallSpan::ZERO {
-                case.jumps.push((camera, before, site.clock.now()));
-            }
-            site.begin(camera, 10, GapReason::ClockJump);
+    let sending: Vec<usize> = (0..CAMERAS).filter(|&c| site.is_sending(c)).collect();
+    let now = site.clock.now();
+    for &camera in &sending {
+        site.end(camera, GapReason::ClockJump);
+        if before >= case.reached && by > WallSpan::ZERO {
+            case.jumps.push((camera, before, now));
         }
     }
+    // The recorder sees that they ended, and cameras take a moment.
+    site.play(200).await;
+    sending.iter().for_each(|&c| site.begin(c, 10, GapReason::ClockJump));
     case.reached = case.reached.max(site.clock.now());
 }
 

@@ -350,7 +350,7 @@ fn case() -> impl Strategy<Value = Case> {
 }
 
 proptest! {
-    #![proptest_config(cases(10 * CUTS, CUTS))]
+    #![proptest_config(cases(6 * CUTS, CUTS))]
 
     #[test]
     fn whenever_the_power_goes_nothing_deleted_comes_back_and_nothing_locked_is_gone(
