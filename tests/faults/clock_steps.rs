@@ -10,7 +10,8 @@ use std::{fmt, sync::Arc};
 use proptest::{collection::vec, prelude::*};
 use vedette::{
     clock::{AgeHold, Believed},
-    model::{RetentionLimits, RunRow},
+    id::RunId,
+    model::RetentionLimits,
     proto::{
         fmp4,
         reason::GapReason,
@@ -23,7 +24,7 @@ use crate::{
     cases,
     cut::{Dice, History, Mode, restore},
     deletion::drive,
-    site::{CAMERAS, EPOCH, Index, PICTURE, Site, on_paused_clock, stream},
+    site::{CAMERAS, EPOCH, Index, PICTURE, Site, on_paused_clock},
     verify::{Course, Holdings, audit_on},
 };
 
@@ -78,8 +79,8 @@ struct Case {
     /// What this process believes of its clock.
     age: AgeHold,
     retention: Option<Arc<Retention>>,
-    /// Jumps forward over which a camera was recorded.
-    jumps: Vec<(usize, WallTime, WallTime)>,
+    /// Jumps forward, and the runs that were sent then.
+    jumps: Vec<(RunId, WallTime, WallTime)>,
     /// The latest time at which anything was recorded or missing.
     reached: WallTime,
 }
@@ -140,17 +141,18 @@ async fn set(site: &mut Site, case: &mut Case, by: WallSpan) {
     let _ = case.age.tick();
     site.clock.advance(by);
     let _ = case.age.tick();
-    let sending: Vec<usize> = (0..CAMERAS).filter(|&c| site.is_sending(c)).collect();
+    let sending = |c: usize| Some((c, site.sends(c)?));
+    let sending: Vec<(usize, RunId)> = (0..CAMERAS).filter_map(sending).collect();
     let now = site.clock.now();
-    for &camera in &sending {
+    for &(camera, run) in &sending {
         site.end(camera, GapReason::ClockJump);
         if before >= case.reached && by > WallSpan::ZERO {
-            case.jumps.push((camera, before, now));
+            case.jumps.push((run, before, now));
         }
     }
     // The recorder sees that they ended, and cameras take a moment.
     site.play(200).await;
-    sending.iter().for_each(|&c| site.begin(c, 10, GapReason::ClockJump));
+    sending.iter().for_each(|&(c, _)| site.begin(c, 10, GapReason::ClockJump));
     case.reached = case.reached.max(site.clock.now());
 }
 
@@ -218,15 +220,13 @@ async fn run(steps: Vec<Step>) {
     case.round(&mut site).await;
     case.retention = None;
     let holdings = look(&site).await;
-    for (camera, from, to) in &case.jumps {
+    for (run, from, to) in &case.jumps {
         // Unless nothing was recorded yet, or a crash took the end of it.
         let up_to_it = |end: WallTime| end <= *from + FOLLOWED && end >= *from - PICTURE;
-        let own = |r: &&RunRow| r.stream == stream(*camera) && r.start < *from;
-        if !holdings.runs.iter().filter(own).any(|r| r.end.is_some_and(up_to_it)) {
-            continue;
-        }
+        let row = holdings.runs.iter().find(|r| r.id == *run);
+        let Some(row) = row.filter(|r| r.end.is_some_and(up_to_it)) else { continue };
         let told = holdings.gaps.iter().any(|g| {
-            g.stream == stream(*camera)
+            g.stream == row.stream
                 && g.reason == GapReason::ClockJump
                 && g.start <= *from + FOLLOWED
                 && g.end.is_none_or(|end| end >= *to)

@@ -574,8 +574,9 @@ impl Site {
         self.films.insert(camera, film);
     }
 
-    pub(crate) fn is_sending(&self, camera: usize) -> bool {
-        self.films.contains_key(&camera)
+    /// What a camera sends now.
+    pub(crate) fn sends(&self, camera: usize) -> Option<RunId> {
+        self.films.get(&camera).map(|film| film.run)
     }
 
     /// A camera is lost.
