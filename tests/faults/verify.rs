@@ -20,7 +20,7 @@ use vedette::{
     },
 };
 
-use crate::site::{EPOCH, Life, Sent, Site, TrackOf, as_read, name_of, streams};
+use crate::site::{CAMERAS, EPOCH, Life, Sent, Site, TrackOf, as_read, name_of, streams};
 
 /// A unit by its name.
 pub(crate) type Unit = (TrackOf, u64);
@@ -77,8 +77,9 @@ pub(crate) async fn audit_on(site: &Site, course: Course) -> Holdings {
             holdings.of.insert(segment.opened.id, units);
         }
         for run in &runs {
-            let open = life.volumes.open_segments().of(stream);
-            let goes_on = run.end.is_none() && open.iter().any(|s| s.opened.run == run.id);
+            let camera = (0..CAMERAS).find(|&c| crate::site::stream(c) == stream);
+            let recorded = camera.is_some_and(|c| life.counters(c).is_some());
+            let goes_on = run.end.is_none() && recorded;
             whole(run, &segments, goes_on, told);
         }
         let known = |s: &Segment| runs.iter().any(|r| r.id == s.opened.run);
