@@ -24,7 +24,7 @@ use vedette::{
 use crate::{
     cases,
     cut::{Dice, History, restore},
-    power_cut::{Cut, cut, mode, moment, part},
+    power_cut::{Cut, INTERVAL_MS, cut, mode, moment, part},
     site::{CAMERAS, Index, Site, Wreck, camera_id, on_paused_clock, stream},
     verify::{Holdings, Unit, audit},
 };
@@ -63,8 +63,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (camera.clone(), 0_u64..40_000).prop_map(|(c, bytes)| Step::Limit(c, bytes)),
         1 => (camera.clone(), 0_u64..10).prop_map(|(c, age)| Step::Age(c, age)),
         4 => Just(Step::Round),
-        3 => (camera.clone(), any::<u64>()).prop_map(|(c, bits)| Step::Delete(c, bits)),
-        2 => (camera.clone(), 0_u64..12_000, 1_u64..5_000).prop_map(|(c, ago, ms)| Step::Lock(c, ago, ms)),
+        5 => (camera.clone(), any::<u64>()).prop_map(|(c, bits)| Step::Delete(c, bits)),
+        4 => (camera.clone(), 0_u64..9_000, 1_u64..5_000).prop_map(|(c, ago, ms)| Step::Lock(c, ago, ms)),
         1 => any::<u16>().prop_map(Step::Unlock),
         1 => camera.prop_map(Step::Camera),
     ]
@@ -176,7 +176,18 @@ async fn carry_out(site: &mut Site, retention: &Arc<Retention>, past: &mut Past,
     site.quiet().await;
     let (before, held, wal) = (audit(site).await, locks(site).await, site.life().wal_len());
     match *step {
-        Step::Play(ms) => site.play(ms).await,
+        Step::Play(ms) => {
+            let mut left = ms;
+            while left > 0 {
+                let some = left.min(INTERVAL_MS);
+                site.play(some).await;
+                left -= some;
+                if left > 0 {
+                    // So that segments are complete, and may be deleted.
+                    site.sync().await;
+                }
+            }
+        }
         Step::Sync => site.sync().await,
         Step::Begin(camera) => {
             if is_there(site, camera).await {
@@ -346,7 +357,7 @@ impl fmt::Debug for Case {
 }
 
 fn case() -> impl Strategy<Value = Case> {
-    (vec(step(), 3..14), vec(cut(mode()), 1..2 * CUTS)).prop_map(|(steps, cuts)| Case(steps, cuts))
+    (vec(step(), 4..16), vec(cut(mode()), 1..2 * CUTS)).prop_map(|(steps, cuts)| Case(steps, cuts))
 }
 
 proptest! {

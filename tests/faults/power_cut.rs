@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The sync interval of these tests.
-const INTERVAL_MS: u64 = 2_000;
+pub(crate) const INTERVAL_MS: u64 = 2_000;
 /// What is promised to a process that is killed: a second, and what is queued for the writer, which
 /// here has nothing else to do.
 const FRAGMENT_MS: u64 = 1_100;
