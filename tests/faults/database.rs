@@ -19,8 +19,10 @@ use crate::{
 const FRAGMENT_MS: u64 = 1_500;
 /// As long as a row may wait before it is tried again.
 const AGAIN: Duration = Duration::from_secs(31);
-/// Rows that a stream may have waiting.
-const ROWS: u64 = 512;
+/// Rows of segments that a stream may have waiting, and some of runs beside them.
+const ROWS: u64 = 128 + 32;
+/// Segments are complete so often.
+const SYNC_MS: u64 = 2_000;
 
 #[derive(Clone, Copy, Debug)]
 enum Trouble {
@@ -103,11 +105,16 @@ async fn record(site: &mut Site, previous_end: GapReason) {
 
 /// Plays, and sees that no more waits than may.
 async fn play(site: &mut Site, length: u64, trouble: Option<Trouble>) {
-    let mut left = length;
+    let (mut left, mut unsynced) = (length, 0);
     while left > 0 {
         let some = left.min(500);
         site.play(some).await;
         left -= some;
+        unsynced += some;
+        if unsynced >= SYNC_MS {
+            site.sync().await;
+            unsynced = 0;
+        }
         if let Some(Trouble::ReadOnly) = trouble {
             begin(site, Trouble::ReadOnly).await;
         }
