@@ -13,10 +13,7 @@ use vedette::{
     clock::AgeHold,
     id::{LockId, SegmentId, StreamId},
     model::{Lock, RetentionLimits, Segment},
-    proto::{
-        reason::GapReason,
-        time::WallSpan,
-    },
+    proto::{reason::GapReason, time::WallSpan},
     retention::{self, Retention},
     store::StoreError,
 };
@@ -269,7 +266,11 @@ async fn stays_away(site: &Site, gone: &[Gone]) -> Holdings {
                     && g.end.is_some_and(|end| wall < end)
             });
             let told = told || !there.contains(&gone.stream);
-            assert!(told, "{of:?} {number} of {} is in no deleted gap:{}", gone.path, holdings.told);
+            assert!(
+                told,
+                "{of:?} {number} of {} is in no deleted gap:{}",
+                gone.path, holdings.told
+            );
         }
     }
     holdings

@@ -146,7 +146,12 @@ async fn look(site: &Site) -> Holdings {
     holdings
 }
 
-async fn carry_out(site: &mut Site, ill: &mut BTreeSet<usize>, away: &mut BTreeSet<usize>, step: &Step) {
+async fn carry_out(
+    site: &mut Site,
+    ill: &mut BTreeSet<usize>,
+    away: &mut BTreeSet<usize>,
+    step: &Step,
+) {
     match *step {
         Step::Play(ms) => site.play(ms).await,
         Step::Sync => site.sync().await,
