@@ -249,7 +249,7 @@ impl fmt::Debug for Steps {
 }
 
 proptest! {
-    #![proptest_config(cases(30, 1))]
+    #![proptest_config(cases(20, 1))]
 
     #[test]
     fn a_clock_that_is_set_begins_epochs_and_erases_nothing(

@@ -250,7 +250,7 @@ impl fmt::Debug for Case {
 }
 
 proptest! {
-    #![proptest_config(cases(20, 1))]
+    #![proptest_config(cases(10, 1))]
 
     #[test]
     fn while_the_database_fails_recording_goes_on_and_its_rows_are_there_in_the_end(

@@ -265,7 +265,7 @@ impl fmt::Debug for Case {
 }
 
 proptest! {
-    #![proptest_config(cases(20, 1))]
+    #![proptest_config(cases(12, 1))]
 
     #[test]
     fn volumes_that_fail_and_go_and_come_cost_what_was_on_its_way_and_no_more(
