@@ -22,7 +22,7 @@ use crate::{
 /// The camera that is recorded on the first volume only.
 const PINNED: usize = 1;
 /// As long as a recorder may wait before it tries again, and a group of pictures.
-const RESUMES_MS: u64 = 34_000;
+const RESUMES_MS: u64 = 12_000;
 /// A camera that is free goes to another volume within that.
 const TAKEN_OVER_MS: u64 = 6_000;
 /// What is not readable yet of a recording that goes on: a group of pictures, a fragment.
@@ -273,4 +273,11 @@ proptest! {
     ) {
         on_paused_clock(|| run(case.0, case.1));
     }
+}
+
+/// What lay on it in the middle of a run was once put back as a run of its own, and the rows behind
+/// it were left with the name of the one before.
+#[test]
+fn a_volume_that_returns_while_its_run_is_recorded_elsewhere_gives_its_footage_back() {
+    on_paused_clock(|| run(3, vec![Step::Play(2_001), Step::Trouble(2, Trouble::Missing)]));
 }
