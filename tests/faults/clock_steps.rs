@@ -171,7 +171,11 @@ async fn begin_again(site: &mut Site, case: &mut Case, index: &Index, by: i64, w
 
 async fn carry_out(site: &mut Site, case: &mut Case, step: &Step) {
     match *step {
-        Step::Play(ms) => site.play(ms).await,
+        Step::Play(ms) => {
+            site.play(ms).await;
+            // So that segments are complete, and may be deleted.
+            site.sync().await;
+        }
         Step::Begin(camera) => site.begin(camera, 10, GapReason::Disconnected),
         Step::End(camera) => site.end(camera, GapReason::Disconnected),
         Step::Set(by) => set(site, case, WallSpan::from_millis(by)).await,
@@ -180,6 +184,7 @@ async fn carry_out(site: &mut Site, case: &mut Case, step: &Step) {
             let to = WallTime::from_micros(20_000_000);
             set(site, case, to - right).await;
             site.play(ms).await;
+            site.sync().await;
             let right = right + (site.clock.now() - to);
             set(site, case, right - site.clock.now()).await;
         }
