@@ -217,6 +217,8 @@ impl Task {
         // From here on footage is expected. Where a gap lasts already this changes nothing.
         let gap = Gap { stream, start: self.clock.now(), end: None, reason: GapReason::Starting };
         self.rows.put(Row::OpenGap(gap));
+        // Whoever watches sees that it listens now.
+        self.status.send_replace(RecorderStatus::Waiting);
 
         let mut next_look = None;
         loop {

@@ -16,7 +16,7 @@ use crate::{
     cases,
     cut::{Dice, History, Mode, restore},
     fs::Call,
-    site::{CAMERAS, Index, Site, Wreck, on_paused_clock, streams},
+    site::{CAMERAS, EPOCH, Index, Site, Wreck, on_paused_clock, streams},
     verify::{Holdings, audit, lasting_reason, lost, plays, silently_lost},
     wal,
 };
@@ -177,7 +177,14 @@ async fn restart(site: &mut Site, wreck: &Wreck, cut: &Cut, bounded: bool) -> Wa
     let gone = lost(&site.sent, &holdings, moment.at);
     let worst = gone.iter().map(|(_, wall)| moment.at - *wall).max().unwrap_or(WallSpan::ZERO);
     if bounded {
-        assert!(worst <= bound, "lost {worst:?}, promised {bound:?}: {:?}", &gone[..1]);
+        let at = moment.at - EPOCH;
+        assert!(
+            worst <= bound,
+            "lost {worst:?} at {at:?} by {cut:?}, promised {bound:?}: {:?}{}{}",
+            &gone[..1],
+            holdings.told,
+            wreck.told(moment.place, moment.wal)
+        );
     }
     worst
 }

@@ -14,6 +14,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::Write as _,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
     time::Duration,
@@ -147,6 +148,21 @@ impl Wreck {
     pub(crate) fn latest(&self, place: usize, wal: u64) -> WallTime {
         let later = self.passed.iter().find(|p| p.place > place || p.wal > wal);
         later.map_or(self.at, |p| p.at)
+    }
+
+    /// How far it had come when, for people.
+    pub(crate) fn told(&self, place: usize, wal: u64) -> String {
+        let mut told = format!("\n  cut at {place} of {}, log {wal}", self.journal.len());
+        let mut last = (0, 0);
+        for passed in self
+            .passed
+            .iter()
+            .filter(|p| (p.place, p.wal) != std::mem::replace(&mut last, (p.place, p.wal)))
+        {
+            let _ =
+                write!(told, "\n  {:?}: {}, log {}", passed.at - EPOCH, passed.place, passed.wal);
+        }
+        told
     }
 }
 
@@ -505,12 +521,17 @@ impl Site {
             clock,
         );
         let (stop, counters) = (Stop::child_of(&CancellationToken::new()), recorder.counters());
+        let status = recorder.status();
         let abort = life.tasks.spawn(recorder.run(stop.clone()));
         life.recorders.insert(camera, Running { stop, abort, counters });
-        // It looks at rows and files first, on threads that nothing tells of.
-        for _ in 0..8 {
-            std::thread::sleep(Duration::from_millis(1));
+        // It looks at rows and files first; where a disk hangs, it waits for that on the clock.
+        for patience in 0.. {
+            std::thread::sleep(Duration::from_micros(200));
             self.quiet().await;
+            if status.has_changed().unwrap_or(true) || (self.fs().holds() && patience >= 20) {
+                break;
+            }
+            assert!(patience < 50_000, "a recorder does not begin");
         }
     }
 
