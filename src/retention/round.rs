@@ -257,6 +257,7 @@ impl Retention {
             inputs.push(StreamInput {
                 id: stream.stream,
                 limits: stream.retention,
+                created: stream.created,
                 open_bytes,
                 largest,
                 epochs: lanes.epochs(stream.stream),

@@ -217,9 +217,6 @@ async fn run(steps: Vec<Step>) {
         site.record(camera).await;
         site.begin(camera, 10, GapReason::Starting);
     }
-    // There is footage of a clock that was right: what one that says 1970 records is no older.
-    site.play(3_000).await;
-    site.sync().await;
     for step in &steps {
         tracing::info!(at = %site.clock.now(), ?step);
         carry_out(&mut site, &mut case, step).await;

@@ -248,7 +248,6 @@ proptest! {
     #![proptest_config(cases(30 * CUTS, CUTS))]
 
     #[test]
-    #[ignore = "still finds faults of the recorder: run by make faults"]
     fn after_a_power_cut_at_any_moment_the_index_is_true_and_no_more_is_lost_than_promised(
         case in case(mode()),
     ) {
@@ -261,7 +260,6 @@ proptest! {
 
     /// As ext4 with `data=writeback` does it, and exFAT.
     #[test]
-    #[ignore = "still finds faults of the recorder: run by make faults"]
     fn the_same_where_files_end_in_zeros_or_garbage(
         case in case(prop_oneof![Just(Mode::Zeros), Just(Mode::Garbage)]),
     ) {
