@@ -48,14 +48,15 @@ pub(super) struct Reckoner<'a> {
 impl<'a> Reckoner<'a> {
     /// For a stream that was made at `created`.
     pub(super) fn new(epochs: &'a [(u32, WallTime)], created: WallTime, now: WallTime) -> Self {
-        let floor = if created > now || created < MADE { BEGINNING } else { created };
+        let believed = (MADE..=now + FUTURE).contains(&created);
+        let floor = if believed { created } else { BEGINNING };
         Self { floor: Reckoned { start: floor, end: floor }, epochs, now }
     }
 
     pub(super) fn next(&mut self, candidate: &Candidate) -> Reckoned {
         let (start, end) = if is_future(candidate, self.now) {
             let believed = |(epoch, at): &&(u32, WallTime)| {
-                *epoch > candidate.epoch && *at <= self.now + FUTURE
+                *epoch > candidate.epoch && (MADE..=self.now + FUTURE).contains(at)
             };
             let next = self.epochs.iter().filter(believed).map(|(_, at)| *at).min();
             (next.unwrap_or(UNKNOWN), next.unwrap_or(UNKNOWN))
@@ -121,6 +122,14 @@ mod tests {
             [candidate(0, NOW - 600), candidate(0, NOW + 9_000_000), candidate(1, NOW - 500)];
         let epochs = [(1, at(NOW - 500)), (2, at(NOW - 100))];
         assert_eq!(ends(&line, &epochs), [at(NOW - 540), at(NOW - 500), at(NOW - 440)]);
+    }
+
+    #[test]
+    fn a_future_that_1970_followed_counts_as_new_and_so_does_1970() {
+        let epochs = [(1, at(20))];
+        let mut reckoner = Reckoner::new(&epochs, at(NOW + 9_000), at(NOW));
+        let line = [candidate(0, NOW + 9_000), candidate(1, 20)];
+        assert_eq!(line.map(|c| reckoner.next(&c).end), [UNKNOWN, UNKNOWN]);
     }
 
     #[test]
