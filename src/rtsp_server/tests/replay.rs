@@ -213,6 +213,29 @@ async fn immediate_cancels_what_is_played_and_the_new_place_says_that_it_is_one(
 }
 
 #[tokio::test(start_paused = true)]
+async fn gstreamer_in_onvif_mode_counts_from_1900_and_is_understood() {
+    let bench = Bench::recorded(twenty_seconds(300)).await;
+    let mut gstreamer = bench.client().await;
+    let base = gstreamer.set_up(&bench.url("/door/recording")).await;
+    let range = "Range: clock=19000101T000000Z-19000101T000020Z";
+    let answer = gstreamer.play_with(&base, &format!("{range}\nRate-Control: no")).await;
+    assert_eq!(told(&answer, "Range"), "clock=19000101T000000Z-19000101T000020Z");
+    let numbers: Vec<_> = gstreamer.pictures(500).await.iter().map(|(_, p)| number(p)).collect();
+    assert_eq!(numbers, (0..500).collect::<Vec<_>>());
+    gstreamer.ask(&format!("PAUSE {base}")).await;
+    let back = "Range: clock=19000101T000008Z-19000101T000005Z\nScale: -1\nRate-Control: no";
+    let answer = gstreamer.play_with(&base, back).await;
+    assert_eq!(told(&answer, "Range"), "clock=19000101T000008Z-19000101T000005Z");
+    gstreamer.inbox.clear();
+    assert_eq!(number(&gstreamer.rtp(0).await.1), 200);
+    let mut client = bench.client().await;
+    let base = client.set_up(&bench.url("/door/recording")).await;
+    let lost = format!("PLAY {base}\nRequire: onvif-replay\n{range}");
+    assert_eq!(client.ask(&lost).await.status.as_u16(), 457, "it knows what it asks for");
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_replay_of_what_is_not_there_is_refused_and_a_player_gets_the_nearest() {
     let bench = Bench::recorded(twenty_seconds(300)).await;
     let mut client = bench.client().await;
