@@ -69,7 +69,7 @@ impl Replaying {
         }
     }
 
-    /// What the unit's first packet says; `next` is the one of its track that follows, if that is
+    /// What the unit's packets say; `next` is the one of its track that follows, if that is
     /// known, and none will when all is `drained`.
     pub(super) fn say(
         &mut self,

@@ -6,8 +6,8 @@
 //! GStreamer's `onvif-mode` always asks by the clock, but counts its positions from the first
 //! `a=range` of the SDP, which is npt (see [`sdp`](crate::proto::rtsp::sdp)): it asks for the tenth
 //! second as ten seconds past 1900, where NTP time begins. Nothing was filmed then, so a range that
-//! lies there counts from the recording's start, and is answered on the same clock. To a client
-//! that requires ONVIF's replay it is a range without footage.
+//! lies there counts from the recording's start. The answer tells the true time, as the packets do. To
+//! a client that requires ONVIF's replay it is a range without footage.
 
 use super::{manner::Manner, session::Unit};
 use crate::proto::{
@@ -112,7 +112,7 @@ pub(super) fn wish(
             if !required && start.iter().chain(&end).all(|at| *at < UNIX_EPOCH) {
                 let spot = |at: WallTime| Spot::Npt((at - PRIME_EPOCH).max(WallSpan::ZERO));
                 let (start, end) = (start.map(spot), end.map(spot));
-                return Ok((Wish { start, end, manner }, Some(Unit::SincePrime)));
+                return Ok((Wish { start, end, manner }, Some(Unit::Clock)));
             }
             let (start, end) = (start.map(Spot::Wall), end.map(Spot::Wall));
             let wish = Wish { start, end, manner };
@@ -128,7 +128,7 @@ pub(super) fn told(extent: Extent, unit: Unit) -> Range {
         (Extent::Live { .. }, Unit::Npt) => {
             Range::Npt(NptRange { start: Some(Npt::Now), end: None })
         }
-        (Extent::Live { now }, Unit::Clock | Unit::SincePrime) => {
+        (Extent::Live { now }, Unit::Clock) => {
             Range::Clock(ClockRange { start: Some(now), end: None })
         }
         (Extent::Recorded { npt: (a, b), .. }, Unit::Npt) => {
@@ -136,10 +136,6 @@ pub(super) fn told(extent: Extent, unit: Unit) -> Range {
         }
         (Extent::Recorded { wall: (a, b), .. }, Unit::Clock) => {
             Range::Clock(ClockRange { start: Some(a), end: Some(b) })
-        }
-        (Extent::Recorded { npt: (a, b), .. }, Unit::SincePrime) => {
-            let at = |npt| Some(PRIME_EPOCH + npt);
-            Range::Clock(ClockRange { start: at(a), end: at(b) })
         }
     }
 }
@@ -188,27 +184,17 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_of_1900_counts_from_the_start_and_is_answered_so() {
+    fn a_clock_of_1900_counts_from_the_start() {
         let asked = "clock=19000101T000005Z-19000101T000044.520447Z";
         let end = Spot::Npt(WallSpan::from_micros(44_520_447));
-        assert_eq!(
-            wish(Some(asked)).unwrap(),
-            (ends(Some(npt(5)), Some(end)), Some(Unit::SincePrime))
-        );
-        let extent = Extent::Recorded {
-            npt: (WallSpan::from_secs(5), WallSpan::from_micros(44_520_447)),
-            wall: (WallTime::default(), WallTime::default()),
-        };
-        assert_eq!(
-            told(extent, Unit::SincePrime).to_string(),
-            "clock=19000101T000005Z-19000101T000044.520447Z"
-        );
-        let ever = wish(Some("clock=19000101T000000Z-20991231T000000Z")).unwrap();
-        assert_eq!(ever.1, Some(Unit::Clock), "all there ever was");
+        let (counted, unit) = wish(Some(asked)).unwrap();
+        assert_eq!((counted, unit), (ends(Some(npt(5)), Some(end)), Some(Unit::Clock)));
+        let (ever, _) = wish(Some("clock=19000101T000000Z-20991231T000000Z")).unwrap();
+        assert!(matches!(ever.start, Some(Spot::Wall(_))), "all there ever was");
         let replay = Some(crate::proto::rtsp::server::Replay { required: true, cseq: 1 });
         let manner = Manner { replay, ..Manner::default() };
-        let (_, unit) = super::wish(Some(asked), manner).unwrap();
-        assert_eq!(unit, Some(Unit::Clock), "a client that knows what it asks for");
+        let (wish, _) = super::wish(Some(asked), manner).unwrap();
+        assert!(matches!(wish.start, Some(Spot::Wall(_))), "it knows what it asks for");
     }
 
     #[test]

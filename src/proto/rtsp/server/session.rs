@@ -103,8 +103,6 @@ pub(super) enum Unit {
     #[default]
     Npt,
     Clock,
-    /// npt, as a clock that shows the beginning of 1900 at its 0.
-    SincePrime,
 }
 
 /// A session. It can be taken out of one connection's machine and put into another's
