@@ -17,3 +17,5 @@ mod maintenance;
 mod operation;
 mod recorded;
 mod recording;
+mod retina_client;
+mod trick;
