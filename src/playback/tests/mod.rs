@@ -49,7 +49,7 @@ fn h264(sps: &str, pps: &str) -> Track {
     Track { timescale: Timescale::VIDEO, parameters: Parameters::H264(parameters) }
 }
 
-fn small() -> Track {
+pub(crate) fn small() -> Track {
     h264("6742c00cd90141fb0110000003001000000301e0f142a480", "68cb83cb20")
 }
 
@@ -62,7 +62,7 @@ fn sound() -> Track {
     Track { timescale: Timescale::new(16_000).unwrap(), parameters: Parameters::Aac(parameters) }
 }
 
-fn telephone() -> Track {
+pub(crate) fn telephone() -> Track {
     let parameters = g711::Parameters { law: g711::Law::A, sample_rate: 16_000, channels: 1 };
     Track { timescale: Timescale::new(16_000).unwrap(), parameters: Parameters::G711(parameters) }
 }
@@ -210,7 +210,7 @@ impl Bench {
         self.camera_with(at, 0, Arc::from([small(), sound()]))
     }
 
-    fn camera_with(&self, at: f64, epoch: u32, tracks: Tracks) -> Camera {
+    pub(crate) fn camera_with(&self, at: f64, epoch: u32, tracks: Tracks) -> Camera {
         self.clock.set(after(at));
         let run = Run {
             id: RunId::generate(&self.clock),
@@ -310,7 +310,7 @@ fn bytes(unit: &AccessUnit) -> Vec<u8> {
 
 /// Publishes pictures and sound made from their numbers.
 pub(crate) struct Camera {
-    publisher: Publisher,
+    pub(crate) publisher: Publisher,
     base: WallTime,
     pictures: u64,
     sounds: u64,

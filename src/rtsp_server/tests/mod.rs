@@ -5,6 +5,7 @@ mod access;
 mod bounds;
 mod client;
 mod live;
+mod messages;
 mod recorded;
 mod replay;
 pub(super) mod script;
