@@ -184,3 +184,32 @@ fn the_map_of_the_code_names_every_module() {
         assert!(words.contains(name), "src/README.md does not name {name}");
     }
 }
+
+/// Every test that `src/rtsp_server/tests/README.md` names is there.
+#[test]
+fn the_tests_that_the_table_of_promises_names_are_there() {
+    fn walk(dir: &Path, code: &mut String) {
+        for entry in std::fs::read_dir(dir).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, code);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                code.push_str(&std::fs::read_to_string(&path).unwrap());
+            }
+        }
+    }
+    let table = std::fs::read_to_string(src().join("rtsp_server/tests/README.md")).unwrap();
+    let mut code = String::new();
+    walk(&src(), &mut code);
+    walk(&src().parent().unwrap().join("tests"), &mut code);
+    let names: Vec<&str> = table
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.contains('_') && !name.contains('/'))
+        .collect();
+    assert!(names.len() > 70, "{} tests are named", names.len());
+    for name in names {
+        assert!(code.contains(&format!("fn {name}(")), "there is no test {name}");
+    }
+}

@@ -32,7 +32,7 @@ mod reader;
 mod seek;
 mod segment;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod timeline;
 
 use crate::{

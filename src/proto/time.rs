@@ -45,11 +45,13 @@ impl WallTime {
         self.0
     }
 
-    /// NTP time stamp (RFC 5905 §6: seconds since 1900 in the high word, fraction in the low).
+    /// NTP time stamp (RFC 5905 §6: seconds since 1900 in the high word, fraction in the low). It is
+    /// rounded up, so that who cuts off what is below a microsecond, or a nanosecond, has the same
+    /// time again and not one before it.
     #[must_use]
     pub fn to_ntp(self) -> u64 {
         let seconds = self.0.div_euclid(1_000_000).wrapping_add(NTP_UNIX_OFFSET) as u64;
-        let fraction = ((self.0.rem_euclid(1_000_000) as u64) << 32) / 1_000_000;
+        let fraction = ((self.0.rem_euclid(1_000_000) as u64) << 32).div_ceil(1_000_000);
         (seconds << 32) | fraction
     }
 
@@ -345,6 +347,8 @@ mod tests {
         fn ntp_leads_back_to_the_same_microsecond(us in 0_i64..4_200_000_000_000_000) {
             let at = WallTime::from_micros(us);
             prop_assert_eq!(WallTime::from_ntp(at.to_ntp()), at);
+            let cut_off = ((at.to_ntp() & 0xffff_ffff) * 1_000_000_000) >> 32;
+            prop_assert_eq!(cut_off / 1_000, at.as_micros().rem_euclid(1_000_000) as u64);
         }
 
         #[test]

@@ -135,6 +135,16 @@ impl Feed {
         }
     }
 
+    /// Whether all there is was delivered, and units come as they are filmed.
+    pub(super) fn is_at_the_edge(&self) -> bool {
+        match self {
+            Self::Live { .. } => true,
+            Self::Recorded(reader) => reader.is_live(),
+            #[cfg(test)]
+            Self::Scripted(_) => false,
+        }
+    }
+
     /// Lets go of what need not be held while nothing is played.
     pub(super) fn rest(&mut self) {
         if let Self::Recorded(reader) = self {

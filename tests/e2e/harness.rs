@@ -476,7 +476,7 @@ fn nal_units(stream: &[u8]) -> Vec<&[u8]> {
         .collect()
 }
 
-fn number_in(sei: &[u8]) -> Option<i64> {
+pub(crate) fn number_in(sei: &[u8]) -> Option<i64> {
     let mark = b"vedette-unit:";
     let at = sei.windows(mark.len()).position(|w| w == mark)? + mark.len();
     let digits: String =
@@ -728,11 +728,19 @@ pub(crate) fn live555(vedette: &Vedette, path: &str, tcp: bool, steps: &[&str]) 
 
 /// GStreamer's rtspsrc.
 pub(crate) fn gstreamer(vedette: &Vedette, path: &str, udp: bool, steps: &[&str]) -> Said {
+    let options: &[&str] = if udp { &["--udp"] } else { &[] };
+    gstreamer_with(vedette, path, options, steps)
+}
+
+/// The same with options of its own.
+pub(crate) fn gstreamer_with(
+    vedette: &Vedette,
+    path: &str,
+    options: &[&str],
+    steps: &[&str],
+) -> Said {
     let mut command = patient("/usr/bin/python3");
-    command.arg(tool("player.py"));
-    if udp {
-        command.arg("--udp");
-    }
+    command.arg(tool("player.py")).args(options);
     command.args(["--user", "admin", "--password", PASSWORD]);
     said(command.arg(format!("rtsp://127.0.0.1:{}/{path}", vedette.rtsp_port)).args(steps))
 }

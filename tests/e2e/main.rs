@@ -17,4 +17,6 @@ mod maintenance;
 mod operation;
 mod recorded;
 mod recording;
+mod retina_client;
 mod simulated;
+mod trick;

@@ -8,14 +8,14 @@ use crate::harness::{
 };
 
 /// A recorder with so many closed segments of 2 s, and the number of the first unit on record.
-struct Archive {
+pub(crate) struct Archive {
     _dir: tempfile::TempDir,
-    camera: Camera,
-    vedette: Vedette,
-    first: i64,
+    pub(crate) camera: Camera,
+    pub(crate) vedette: Vedette,
+    pub(crate) first: i64,
 }
 
-fn archive(clip: Clip, segments: usize) -> Archive {
+pub(crate) fn archive(clip: Clip, segments: usize) -> Archive {
     let dir = tempfile::tempdir().unwrap();
     let camera = Camera::start(dir.path(), &[("door", clip)]);
     let vedette = Vedette::start(dir.path(), 2);
@@ -27,7 +27,7 @@ fn archive(clip: Clip, segments: usize) -> Archive {
 
 impl Archive {
     /// The key frame at or before `npt`, as a unit number.
-    fn key_at(&self, npt: f64) -> i64 {
+    pub(crate) fn key_at(&self, npt: f64) -> i64 {
         let wanted = (npt * FPS + 1e-6) as i64;
         self.first + wanted.div_euclid(GOP) * GOP
     }
@@ -110,7 +110,7 @@ fn live555_goes_on_at_the_very_unit_after_a_pause_in_the_middle_of_a_group() {
         &archive.vedette,
         "door/recording",
         true,
-        &["units:70", "pause", "seconds:1", "resume", "units:70"],
+        &["units:70", "pause", "seconds:3", "resume", "units:70"],
     );
     let before = said.before("playing", 1).live555_units();
     let after = said.after("playing", 1).live555_units();

@@ -15,8 +15,14 @@ use vedette::proto::{
     access_unit::{Track, TrackIndex},
     codec::{Parameters, aac, h264, h265, nal},
     fmp4,
-    rtp::rtcp,
-    rtsp::{auth, headers, parse::Decoder},
+    rtp::{self, rtcp},
+    rtsp::{
+        auth, headers,
+        message::Message,
+        parse::Decoder,
+        server::Place,
+        tunnel::{self, Half, Unwrapper},
+    },
     time::{MediaTime, Timescale, WallTime},
 };
 
@@ -90,13 +96,52 @@ fn rtsp_stream(bytes: &[u8], split: usize) {
     }
 }
 
+/// What a connection that may be half a tunnel says, cut into pieces of `split` bytes: RTSP out of base64 out of HTTP.
+fn tunnelled(bytes: &[u8], split: usize) -> Option<(Half, Vec<u8>, bool)> {
+    let _ = tunnel::begins_as_http(bytes);
+    let mut decoder = Decoder::new();
+    let (mut buffer, mut parts) = (BytesMut::new(), bytes.chunks(split.max(1)));
+    let request = loop {
+        match decoder.decode(&mut buffer) {
+            Ok(Some(Message::Request(request))) => break request,
+            Ok(Some(_)) => {}
+            Ok(None) => buffer.extend_from_slice(parts.next()?),
+            Err(_) => return None,
+        }
+    };
+    let half = Half::of(&request)?;
+    let (mut unwrapper, mut out) = (Unwrapper::new(), BytesMut::new());
+    let mut whole = true;
+    for part in std::iter::once(&buffer[..]).chain(parts) {
+        whole &= unwrapper.push(part, &mut out).is_ok();
+    }
+    assert!(out.len() <= bytes.len() / 4 * 3, "never more than was put in");
+    rtsp_stream(&out, split);
+    Some((half, out.to_vec(), whole))
+}
+
+/// All messages of a stream that comes in two parts.
+fn messages(parts: [&[u8]; 2]) -> Vec<Message> {
+    let (mut decoder, mut buffer, mut found) = (Decoder::new(), BytesMut::new(), Vec::new());
+    for part in parts {
+        buffer.extend_from_slice(part);
+        while let Some(message) = decoder.decode(&mut buffer).unwrap() {
+            found.push(message);
+        }
+    }
+    assert!(buffer.is_empty(), "all of it is messages");
+    found
+}
+
 fn header_values(value: &str) {
     let _ = headers::Transport::parse_list(value)
         .map(|list| list.iter().map(ToString::to_string).collect::<String>());
     let _ = headers::Range::parse(value).map(|range| range.to_string());
     let _ = headers::RtpInfo::parse_list(value);
     let _ = headers::factor(value);
+    let _ = headers::Session::parse(value).map(|session| session.to_string());
     let _ = auth::Authorization::parse(value);
+    let _ = Place::parse(value);
 }
 
 fn boxes(bytes: &[u8]) {
@@ -222,6 +267,14 @@ const HEADERS: &[&str] = &[
     "Digest username=\"admin\", realm=\"vedette\", nonce=\"abc\", uri=\"rtsp://h/door/\", response=\"00112233445566778899aabbccddeeff\", algorithm=\"MD5\", qop=auth, nc=00000001, cnonce=\"x\\\"y\"",
     "Basic YWRtaW46c2VjcmV0",
     "-2.5",
+    "0123456789abcdef;timeout=60",
+    "rtsp://admin:a%20b@[::1]:8554/front-door/recording/~c2NyaXB0/trackID=1?start=2026-11-22T10:00:00Z&end=20261122T110000.5Z",
+];
+
+/// Both halves of a tunnel; the POST's body is OPTIONS and DESCRIBE, each encoded for itself.
+const TUNNEL: &[&str] = &[
+    "GET /door HTTP/1.0\r\nUser-Agent: x\r\nx-sessioncookie: 5f3a9c2e01b7d846\r\nAccept: application/x-rtsp-tunnelled\r\n\r\n",
+    "POST /door HTTP/1.1\r\nx-sessioncookie: 5f3a9c2e01b7d846\r\nContent-Type: application/x-rtsp-tunnelled\r\nContent-Length: 32767\r\n\r\nT1BUSU9OUyAqIFJUU1AvMS4wDQpDU2VxOiAxDQoNCg==\r\nREVTQ1JJQkUgcnRzcDovL2gvZCBSVFNQLzEuMA0KQ1NlcTogMg0KDQo=",
 ];
 
 fn rtcp_seed() -> Vec<u8> {
@@ -230,6 +283,14 @@ fn rtcp_seed() -> Vec<u8> {
     bytes.extend((0..48).map(|n| n as u8));
     bytes.extend([0x81, 202, 0, 2, 0, 0, 0, 1, 1, 1, b'a', 0]);
     bytes.extend([0x81, 203, 0, 1, 0, 0, 0, 1]);
+    bytes
+}
+
+fn rtp_seed() -> Vec<u8> {
+    // Padding, an extension of three words, one contributing source.
+    let mut bytes = vec![0xb1, 0xe0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0xab, 0xac, 0, 3];
+    bytes.extend([7; 12]);
+    bytes.extend([0x65, 1, 2, 3, 0, 0, 3]);
     bytes
 }
 
@@ -247,6 +308,22 @@ proptest! {
     #[test]
     fn no_header_value_makes_its_parser_panic(value in text(HEADERS)) {
         header_values(&value);
+    }
+
+    #[test]
+    fn no_tunnel_makes_its_parsers_panic_and_all_cuts_give_the_same(
+        bytes in mutated(TUNNEL.iter().map(|t| t.as_bytes().to_vec()).collect()),
+        split in 1_usize..64,
+    ) {
+        prop_assert_eq!(tunnelled(&bytes, split), tunnelled(&bytes, bytes.len()));
+    }
+
+    #[test]
+    fn no_rtp_packet_makes_its_parser_panic(bytes in mutated(vec![rtp_seed()])) {
+        let length = bytes.len();
+        if let Ok(packet) = rtp::Packet::parse(Bytes::from(bytes)) {
+            prop_assert!(packet.payload.len() < length);
+        }
     }
 
     #[test]
@@ -278,10 +355,43 @@ fn the_seeds_are_valid_so_that_mutations_reach_deep() {
     assert!(fmp4::read_fragment(&file[first..], first as u64, 2).is_ok());
     let sets = |n: usize| Bytes::from_static(PARAMETER_SETS[n]);
     assert!(h265::Parameters::new(sets(4), sets(2), vec![sets(5)]).is_ok());
+    assert!(rtp::Packet::parse(Bytes::from(rtp_seed())).is_ok());
+    assert!(matches!(tunnelled(TUNNEL[0].as_bytes(), 7), Some((Half::Get { .. }, ..))));
+    let Some((Half::Post { .. }, said, true)) = tunnelled(TUNNEL[1].as_bytes(), 7) else {
+        unreachable!("the POST is one")
+    };
+    assert_eq!(messages([&said, b""]).len(), 2);
     for request in REQUESTS {
         let mut buffer = BytesMut::from(request.as_bytes());
         let mut decoder = Decoder::new();
         while let Some(_message) = decoder.decode(&mut buffer).unwrap() {}
         assert!(buffer.is_empty(), "all of {request:?} is messages");
+    }
+}
+
+#[test]
+fn wherever_a_message_is_cut_the_same_is_read() {
+    for seed in REQUESTS {
+        let bytes = seed.as_bytes();
+        let whole = messages([bytes, b""]);
+        for cut in 0..=bytes.len() {
+            assert_eq!(messages([&bytes[..cut], &bytes[cut..]]), whole, "{seed:?} cut at {cut}");
+        }
+    }
+    for seed in TUNNEL {
+        let whole = tunnelled(seed.as_bytes(), seed.len());
+        for piece in 1..seed.len() {
+            assert_eq!(tunnelled(seed.as_bytes(), piece), whole, "{seed:?} in pieces of {piece}");
+        }
+    }
+    // What comes in packets is whole or nothing.
+    let rtcp = rtcp_seed();
+    assert!(rtcp::parse(&rtcp).is_ok());
+    for cut in 0..rtcp.len() {
+        let _ = rtcp::parse(&rtcp[..cut]);
+    }
+    let rtp = rtp_seed();
+    for cut in 0..rtp.len() {
+        let _ = rtp::Packet::parse(Bytes::copy_from_slice(&rtp[..cut]));
     }
 }

@@ -1,9 +1,10 @@
 #!/usr/bin/python3
 """A foreign player: GStreamer's rtspsrc. Prints a line of JSON for each video access unit it receives.
 
-    player.py [--udp] [--user U --password P] URL STEP…
+    player.py [--udp] [--onvif yes|no] [--user U --password P] URL STEP…
 
-STEPs: `units:N` (receive N more), `seek:SECONDS` (flushing, rate 1), `pause:N` (pause, resume, and receive N more), `end` (until EOS).
+STEPs: `units:N` (receive N more), `seek:SECONDS` (flushing, rate 1), `rate:R,FROM,TO` (flushing, at another speed; TO may be empty),
+`pause:N` (pause, resume, and receive N more), `end` (until EOS). `--onvif` is `onvif-mode`, with rate control or without.
 Lines: {"pts": seconds, "number": N or null, "md5": of the slices}, {"event": …}.
 """
 
@@ -42,6 +43,10 @@ class Player:
         source.set_property("location", args.url)
         source.set_property("latency", 100)
         Gst.util_set_object_arg(source, "protocols", "udp" if args.udp else "tcp")
+        self.onvif = args.onvif is not None
+        if self.onvif:
+            source.set_property("onvif-mode", True)
+            source.set_property("onvif-rate-control", args.onvif == "yes")
         if args.user:
             source.set_property("user-id", args.user)
             source.set_property("user-pw", args.password)
@@ -60,7 +65,7 @@ class Player:
             self.hevc = fields.get_string("encoding-name") == "H265"
             kind = "h265" if self.hevc else "h264"
             # `async=false`: a sink that waits for a picture to show while paused would wait for ever, rightly.
-            description = (f"rtp{kind}depay ! {kind}parse ! video/x-{kind},stream-format=byte-stream,alignment=au"
+            description = ("rtponvifparse ! " if self.onvif else "") + (f"rtp{kind}depay ! {kind}parse ! video/x-{kind},stream-format=byte-stream,alignment=au"
                            " ! appsink name=units sync=false async=false max-buffers=0")
         branch = Gst.parse_bin_from_description(description, True)
         self.pipeline.add(branch)
@@ -123,6 +128,14 @@ class Player:
             ok = self.pipeline.seek_simple(Gst.Format.TIME, flags, int(float(value) * Gst.SECOND))
             say(event="seek", to=float(value), ok=ok)
             self.pipeline.get_state(PATIENCE)
+        elif verb == "rate":
+            rate, *ends = value.split(",")
+            self.pipeline.get_state(PATIENCE)
+            (start, from_), (stop, to) = (
+                (Gst.SeekType.SET, int(float(end) * Gst.SECOND)) if end else (Gst.SeekType.NONE, 0) for end in ends)
+            ok = self.pipeline.seek(float(rate), Gst.Format.TIME, Gst.SeekFlags.FLUSH, start, from_, stop, to)
+            say(event="rate", to=float(rate), ok=ok)
+            self.pipeline.get_state(PATIENCE)
         elif verb == "pause":
             self.pipeline.set_state(Gst.State.PAUSED)
             self.pipeline.get_state(PATIENCE)
@@ -136,6 +149,7 @@ class Player:
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("--udp", action="store_true")
+    options.add_argument("--onvif", choices=["yes", "no"])
     options.add_argument("--user")
     options.add_argument("--password")
     options.add_argument("url")

@@ -49,7 +49,7 @@ fn h264(sps: &str, pps: &str) -> Track {
     Track { timescale: Timescale::VIDEO, parameters: Parameters::H264(parameters) }
 }
 
-fn small() -> Track {
+pub(crate) fn small() -> Track {
     h264("6742c00cd90141fb0110000003001000000301e0f142a480", "68cb83cb20")
 }
 
@@ -62,7 +62,7 @@ fn sound() -> Track {
     Track { timescale: Timescale::new(16_000).unwrap(), parameters: Parameters::Aac(parameters) }
 }
 
-fn telephone() -> Track {
+pub(crate) fn telephone() -> Track {
     let parameters = g711::Parameters { law: g711::Law::A, sample_rate: 16_000, channels: 1 };
     Track { timescale: Timescale::new(16_000).unwrap(), parameters: Parameters::G711(parameters) }
 }
@@ -83,16 +83,16 @@ fn payload(kind: u8, number: u64, len: usize) -> Bytes {
 }
 
 /// Index, volume, hub and archive in a folder of their own.
-struct Bench {
+pub(crate) struct Bench {
     _dir: tempfile::TempDir,
     root: PathBuf,
     store: Store,
     volumes: Arc<Volumes>,
-    hub: Arc<Hub>,
-    clock: Clock,
-    archive: Archive,
+    pub(crate) hub: Arc<Hub>,
+    pub(crate) clock: Clock,
+    pub(crate) archive: Archive,
     camera: CameraId,
-    stream: StreamId,
+    pub(crate) stream: StreamId,
     recorders: JoinSet<()>,
     stop: Stop,
     /// By hub run, track and number.
@@ -102,7 +102,7 @@ struct Bench {
 /// 2026-11-22T10:00:00Z.
 const TEN: WallTime = WallTime::from_micros(1_795_341_600_000_000);
 
-fn after(seconds: f64) -> WallTime {
+pub(crate) fn after(seconds: f64) -> WallTime {
     TEN + WallSpan::from_micros((seconds * 1e6).round() as i64)
 }
 
@@ -111,7 +111,7 @@ fn seconds(s: f64) -> WallSpan {
 }
 
 impl Bench {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::manual(TEN);
         let store =
@@ -174,7 +174,7 @@ impl Bench {
     }
 
     /// Records into segments of `length`; returns when the recorder listens.
-    async fn record(&mut self, length: f64) {
+    pub(crate) async fn record(&mut self, length: f64) {
         self.stop = Stop::child_of(&CancellationToken::new());
         let target = RecordTarget {
             camera: self.camera,
@@ -199,18 +199,18 @@ impl Bench {
     }
 
     /// Stops recording: everything is closed after.
-    async fn stop(&mut self) {
+    pub(crate) async fn stop(&mut self) {
         self.stop.stop(GapReason::VedetteDown);
         while let Some(ended) = self.recorders.join_next().await {
             ended.unwrap();
         }
     }
 
-    fn camera(&self, at: f64) -> Camera {
+    pub(crate) fn camera(&self, at: f64) -> Camera {
         self.camera_with(at, 0, Arc::from([small(), sound()]))
     }
 
-    fn camera_with(&self, at: f64, epoch: u32, tracks: Tracks) -> Camera {
+    pub(crate) fn camera_with(&self, at: f64, epoch: u32, tracks: Tracks) -> Camera {
         self.clock.set(after(at));
         let run = Run {
             id: RunId::generate(&self.clock),
@@ -236,14 +236,14 @@ impl Bench {
     }
 
     /// Films, and waits until its first second is on disk.
-    async fn film(&self, camera: &mut Camera, until: f64) {
+    pub(crate) async fn film(&self, camera: &mut Camera, until: f64) {
         camera.film(until.min(1.5));
         self.on_disk((camera.base - TEN).as_secs_f64() + 0.9).await;
         camera.film(until);
     }
 
     /// Waits until footage up to there can be read from disk.
-    async fn on_disk(&self, at: f64) {
+    pub(crate) async fn on_disk(&self, at: f64) {
         let wanted = after(at);
         let wait = async {
             loop {
@@ -309,8 +309,8 @@ fn bytes(unit: &AccessUnit) -> Vec<u8> {
 }
 
 /// Publishes pictures and sound made from their numbers.
-struct Camera {
-    publisher: Publisher,
+pub(crate) struct Camera {
+    pub(crate) publisher: Publisher,
     base: WallTime,
     pictures: u64,
     sounds: u64,
@@ -320,7 +320,7 @@ struct Camera {
     reorder: bool,
     /// Seconds in which it sent nothing, within its run.
     hole: i64,
-    sent: BTreeMap<(RunId, TrackIndex, u64), AccessUnit>,
+    pub(crate) sent: BTreeMap<(RunId, TrackIndex, u64), AccessUnit>,
 }
 
 impl Camera {
@@ -329,7 +329,7 @@ impl Camera {
     }
 
     /// Publishes everything up to so many seconds after the run's start, at once.
-    fn film(&mut self, until: f64) {
+    pub(crate) fn film(&mut self, until: f64) {
         let until = seconds(until);
         loop {
             let picture = self.pictures as i64 * PICTURE + self.hole * 90_000;

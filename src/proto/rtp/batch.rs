@@ -21,7 +21,7 @@ use std::{io::IoSlice, ops::Range};
 use bytes::Bytes;
 
 use super::{
-    extension,
+    extension::{self, Replayed},
     packet::{HEADER_LEN, Header},
 };
 use crate::proto::{access_unit::AccessUnit, rtsp::message::InterleavedFrame};
@@ -156,8 +156,8 @@ pub(super) struct Writer<'a> {
     octets: usize,
     /// Where in `headers` the packet being written begins.
     packet: usize,
-    /// Of the packet to come, and the bytes it took in the one begun last.
-    extension: Option<[u8; extension::LEN]>,
+    /// Of the packets to come, and the bytes it took in the one begun last.
+    extension: Option<Replayed>,
     extended: usize,
 }
 
@@ -203,9 +203,20 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// A header extension for the packet to come.
-    pub(super) fn extend(&mut self, extension: [u8; extension::LEN]) {
+    /// A header extension for the packets to come; [`Self::conclude`] completes the last one's.
+    pub(super) fn extend(&mut self, extension: Replayed) {
         self.extension = Some(extension);
+    }
+
+    /// No packet of the unit comes any more.
+    pub(super) fn conclude(&mut self) {
+        let Some(extension) = self.extension.take().filter(|_| self.extended > 0) else { return };
+        let alone = self.packets() == 1;
+        let last = if alone { extension } else { extension.further() }.to_bytes();
+        let start = self.packet + InterleavedFrame::HEADER + HEADER_LEN;
+        if let Some(place) = self.batch.headers.get_mut(start..start + extension::LEN) {
+            place.copy_from_slice(&last);
+        }
     }
 
     /// Begins the next packet with the payload's first bytes.
@@ -215,7 +226,9 @@ impl<'a> Writer<'a> {
         self.batch.headers.extend_from_slice(&[0; InterleavedFrame::HEADER]);
         self.batch.headers.extend_from_slice(&self.header.to_bytes());
         self.extended = 0;
-        if let Some(extension) = self.extension.take() {
+        if let Some(extension) = self.extension {
+            let alone = self.packets() == 1;
+            let extension = if alone { extension } else { extension.further() }.first().to_bytes();
             let first = self.packet + InterleavedFrame::HEADER;
             if let Some(byte) = self.batch.headers.get_mut(first) {
                 *byte |= EXTENDED;

@@ -8,7 +8,9 @@ pub const PROFILE: u16 = 0xabac;
 /// Bytes of it, with those that name it and say how long it is.
 pub const LEN: usize = 16;
 
-/// What is said of one access unit, in its first packet.
+/// What is said of one access unit, in each of its packets: GStreamer takes the time of a packet
+/// without it for another one's. `discontinuity` is of the first packet alone, `end` and `terminal`
+/// are of the last alone, for they say what lies before and behind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replayed {
     /// When it was captured.
@@ -26,6 +28,16 @@ pub struct Replayed {
 }
 
 impl Replayed {
+    /// As the first packet of a unit has it, if that is not the last too.
+    pub(super) const fn first(self) -> Self {
+        Self { end: false, terminal: false, ..self }
+    }
+
+    /// As the packets behind the first have it.
+    pub(super) const fn further(self) -> Self {
+        Self { discontinuity: false, ..self }
+    }
+
     /// As it stands behind the fixed header.
     #[must_use]
     pub fn to_bytes(&self) -> [u8; LEN] {

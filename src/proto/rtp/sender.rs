@@ -126,7 +126,7 @@ impl Sender {
         self.send_replayed(unit, timestamp, None, batch)
     }
 
-    /// The same with what ONVIF has said of it in the first packet.
+    /// The same with what ONVIF has said of it.
     pub fn send_replayed(
         &mut self,
         unit: &AccessUnit,
@@ -146,13 +146,14 @@ impl Sender {
         let mut writer = Writer::new(batch, unit, header, channel);
         let mut max_packet = self.settings.max_packet;
         if let Some(replayed) = replayed {
-            writer.extend(replayed.to_bytes());
+            writer.extend(replayed);
             max_packet -= extension::LEN;
         }
         if let Err(error) = self.packetizer.write(unit, max_packet, &mut writer) {
             writer.undo();
             return Err(error);
         }
+        writer.conclude();
         // Sequence numbers and RTCP's counters wrap by design.
         let packets = writer.packets() as u32;
         self.next_sequence = first_sequence.wrapping_add(packets as u16);

@@ -4,10 +4,11 @@ use tokio::time::Instant;
 
 use super::{
     Delivery, limits,
+    pace::Pace,
     reverse::Reverse,
     timeline::{Anchor, decoded_at, late},
 };
-use crate::proto::time::WallSpan;
+use crate::{proto::time::WallSpan, rtsp_server::footage::Feed};
 
 impl Delivery {
     /// Lets playing time stand still where footage at `decoded` should have been sent so long ago
@@ -24,18 +25,42 @@ impl Delivery {
         }
     }
 
+    /// Goes on at normal speed once it has come to what is being filmed, from the unit at `at` on,
+    /// decoded at `decoded`.
+    fn meet_the_edge(&mut self, at: WallSpan, decoded: WallSpan, now: WallSpan) {
+        let kind = &self.seed.resource.kind;
+        let (Some(item), Some(anchor)) = (self.ahead.front(), self.anchor) else { return };
+        if kind.is_live() || !kind.is_open_ended() || !self.pace.catches_up() {
+            return;
+        }
+        let edge = WallSpan::from(limits::EDGE);
+        let waited_for = self.feed.as_ref().is_some_and(Feed::is_at_the_edge)
+            && now - anchor.due(decoded) > edge;
+        if !waited_for && self.seed.clock.now() - item.unit.wall > edge {
+            return;
+        }
+        self.pace = Pace::NORMAL;
+        self.thin.set_pace(self.pace);
+        let anchor = self.anchor_at(decoded, now);
+        for out in self.tracks.values_mut() {
+            out.line.set_pace(self.pace);
+            out.line.begin(at, anchor.due(at));
+        }
+        self.anchor = Some(anchor);
+    }
+
     /// When the oldest unit ahead is to be sent; anchors it where nothing is anchored.
     pub(super) fn settle_first(&mut self) -> Instant {
         let now = self.now();
         let live = self.seed.resource.kind.is_live();
         let Some(item) = self.ahead.front() else { return Instant::now() };
         let Some(out) = self.tracks.get(&item.unit.track) else { return Instant::now() };
-        let decoded = decoded_at(&item.unit, item.at, out.described.timescale);
+        let at = item.at;
+        let decoded = decoded_at(&item.unit, at, out.described.timescale);
         if live && item.fresh {
             self.anchor = None;
         }
         if self.anchor.is_none() {
-            let at = item.at;
             let anchor = self.anchor_at(decoded, now);
             self.anchor = Some(anchor);
             for out in self.tracks.values_mut() {
@@ -58,6 +83,7 @@ impl Delivery {
             return self.began + due.unwrap_or(now).to_duration();
         }
         self.close_up(decoded, now);
+        self.meet_the_edge(at, decoded, now);
         self.forgive(decoded);
         let due = self.anchor.map_or(WallSpan::ZERO, |anchor| anchor.due(decoded));
         self.began + due.to_duration()

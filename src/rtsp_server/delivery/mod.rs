@@ -14,6 +14,8 @@
 //!   simply stop reading). Live does not wait: when the player takes nothing for
 //!   [`limits::STALLED`] its connection is closed; one that is merely slow loses units up to a key
 //!   frame once the hub holds them no longer.
+//! * Footage that runs faster comes to where it is being filmed; from there on it runs as fast as it
+//!   is filmed, and so does RTP time: a player that is promised more would wait for ever.
 //! * The end is told by BYE, [`limits::FAREWELL`] after the last packet: players throw away what
 //!   they still hold when it comes.
 
@@ -91,6 +93,8 @@ pub(super) mod limits {
     pub(super) const UDP_REST: Duration = Duration::from_millis(1);
     /// Failed reads in a row, a second apart, before a session is given up.
     pub(super) const FAILURES: u32 = 5;
+    /// So near to what is being filmed nothing is played faster than it is filmed.
+    pub(super) const EDGE: Duration = Duration::from_secs(1);
     /// Silence where recorded footage is missing, at most: players take a longer one for the end.
     pub(super) const SILENCE: Duration = Duration::from_secs(1);
     /// How old a live unit is taken to be, at most, when RTP time is anchored at it.

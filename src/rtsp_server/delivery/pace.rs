@@ -58,6 +58,11 @@ impl Pace {
         self.speed
     }
 
+    /// Whether it comes nearer to what is being filmed.
+    pub(super) fn catches_up(self) -> bool {
+        !self.free && self.scale * self.speed > 1.0
+    }
+
     pub(super) fn is_backward(self) -> bool {
         self.scale < 0.0
     }

@@ -69,7 +69,7 @@ impl Replaying {
         }
     }
 
-    /// What the unit's first packet says; `next` is the one of its track that follows, if that is
+    /// What the unit's packets say; `next` is the one of its track that follows, if that is
     /// known, and none will when all is `drained`.
     pub(super) fn say(
         &mut self,
@@ -80,10 +80,14 @@ impl Replaying {
     ) -> Replayed {
         let key = item.unit.random_access;
         let torn = self.torn.remove(&item.unit.track);
+        // Backwards every group is a jump: footage is of one piece as long as its run is.
+        let beyond = |next: &Item| {
+            if backward { next.run.id != item.run.id } else { next.fresh }
+        };
         Replayed {
             wall: item.unit.wall,
             clean: key,
-            end: next.map_or(drained, |next| next.fresh),
+            end: next.map_or(drained, beyond),
             discontinuity: torn || item.fresh || (backward && key),
             terminal: next.is_none() && drained,
             cseq: self.asked.cseq,

@@ -240,6 +240,9 @@ impl Delivery {
         });
         let origin = decoded.and_then(|at| self.reverse.as_mut()?.take_from(at));
         let decoded = origin.or(decoded);
+        // A whole group is shown from its end.
+        let shown = origin.and_then(|at| self.seed.resource.kind.both(Target::Npt(at - TICK)));
+        let shown = shown.or(first);
         let live = self.seed.resource.kind.is_live();
         if !(live && unbroken && self.anchor.is_some()) {
             self.anchor = decoded.map(|decoded| self.anchor_at(decoded, now));
@@ -270,7 +273,7 @@ impl Delivery {
             item.fresh = false;
         }
         let (scale, speed) = (self.pace.scale(), self.pace.speed());
-        Started { extent: self.extent(first), tracks, scale, speed }
+        Started { extent: self.extent(shown), tracks, scale, speed }
     }
 
     fn extent(&self, first: Option<(WallSpan, WallTime)>) -> Extent {

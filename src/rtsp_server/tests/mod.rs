@@ -5,9 +5,11 @@ mod access;
 mod bounds;
 mod client;
 mod live;
+mod messages;
 mod recorded;
 mod replay;
 pub(super) mod script;
+mod time_shift;
 mod tls;
 mod trick;
 mod tunnel;
@@ -130,7 +132,8 @@ fn footage(run: &Run, pictures: u64, size: usize) -> Vec<AccessUnit> {
     units
 }
 
-struct Doors;
+/// One door, and the stream behind it.
+struct Doors(StreamId);
 
 impl Directory for Doors {
     fn resolve<'a>(
@@ -146,7 +149,7 @@ impl Directory for Doors {
             Ok(known.then(|| StreamRef {
                 camera: "door".parse::<Slug>().unwrap(),
                 role: Role::Main,
-                stream: StreamId(1),
+                stream: self.0,
                 name: "Front door".to_owned(),
             }))
         }
@@ -181,21 +184,24 @@ impl Bench {
         script: Option<Script>,
         change: impl FnOnce(&mut Settings),
     ) -> Self {
+        let parts = Parts {
+            hub: Arc::new(Hub::new(Limits::default())),
+            archive: None,
+            access,
+            directory: Arc::new(Doors(StreamId(1))),
+            clock: Clock::manual(TEN),
+        };
+        Self::on(parts, script, change).await
+    }
+
+    async fn on(parts: Parts, script: Option<Script>, change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             udp_ports: Some(34_000..=34_999),
             ..Settings::default()
         };
         change(&mut settings);
-        let hub = Arc::new(Hub::new(Limits::default()));
-        let clock = Clock::manual(TEN);
-        let parts = Parts {
-            hub: Arc::clone(&hub),
-            archive: None,
-            access,
-            directory: Arc::new(Doors),
-            clock: clock.clone(),
-        };
+        let (hub, clock) = (Arc::clone(&parts.hub), parts.clock.clone());
         let mut server = RtspServer::bind(settings, parts).await.unwrap();
         Arc::get_mut(&mut server.shared).unwrap().script = script.map(Arc::new);
         let (address, counters) = (server.local_addr(), server.counters());

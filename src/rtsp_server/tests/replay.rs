@@ -6,7 +6,7 @@ use super::{
     trick::{seconds, told},
     *,
 };
-use crate::proto::rtp::Packet;
+use crate::proto::{codec::h265, rtp::Packet};
 
 /// What a first packet says of its unit.
 #[derive(Debug, PartialEq)]
@@ -193,6 +193,88 @@ async fn key_frames_alone_may_be_asked_for_and_how_far_apart() {
     bench.stop().await;
 }
 
+/// Two runs of ten seconds, an hour apart.
+fn with_a_gap() -> Script {
+    let (one, two) = (run(1, TEN), run(2, TEN + WallSpan::from_secs(3_600)));
+    let tail = WallSpan::from_micros(PICTURE_US - 25_000);
+    let runs = vec![
+        (Arc::clone(&one), footage(&one, 250, 300)),
+        (Arc::clone(&two), footage(&two, 250, 300)),
+    ];
+    Script::new(runs, tail)
+}
+
+#[tokio::test(start_paused = true)]
+async fn backwards_the_last_picture_before_each_gap_says_so() {
+    let bench = Bench::recorded(with_a_gap()).await;
+    let mut client = bench.client().await;
+    let base = client.set_up(&bench.url("/door/recording")).await;
+    for control in ["no", "yes"] {
+        let lines = format!("Range: npt=11.990-8\nScale: -1\nRate-Control: {control}");
+        client.play_with(&base, &format!("Require: onvif-replay\n{lines}")).await;
+        client.inbox.clear();
+        let mut told = Vec::new();
+        for (_, packet) in client.pictures(100).await {
+            let said = said(&packet);
+            told.push((number(&packet), said.wall >= TEN + WallSpan::from_secs(3_600), said.end));
+        }
+        let wanted: Vec<_> = [(1, true), (0, true), (9, false), (8, false)]
+            .into_iter()
+            .flat_map(|(group, late)| {
+                (group * GROUP..(group + 1) * GROUP)
+                    .map(move |n| (n, late, (n, late) == (24, true) || (n, late) == (224, false)))
+            })
+            .collect();
+        assert_eq!(told, wanted, "rate control {control}");
+    }
+    bench.stop().await;
+}
+
+/// Every third picture is none that others need; with the headers of either codec.
+fn with_unneeded_pictures(hevc: bool) -> Script {
+    let mut run = Run::clone(&run(1, TEN));
+    if hevc {
+        let vps = hex("40010c01ffff01600000030090000003000003003c928090");
+        let sps = hex("42010101600000030090000003000003003ca00a080f16\
+             592a4932bc05a02000000300200000030321");
+        let h265 = h265::Parameters::new(vps, sps, vec![hex("4401c172b46240")]).unwrap();
+        let video = Track { timescale: Timescale::VIDEO, parameters: Parameters::H265(h265) };
+        run.tracks = Arc::new([video, run.tracks[1].clone()]);
+    }
+    let run = Arc::new(run);
+    let mut units = footage(&run, 250, 300);
+    for unit in units.iter_mut().filter(|unit| unit.track == VIDEO) {
+        let needed = !(unit.number % GROUP).is_multiple_of(3) || unit.random_access;
+        let header: [u8; 2] = match (hevc, unit.random_access, needed) {
+            (false, true, _) => [0x65, 0x5a],
+            (false, _, true) => [0x41, 0x5a],
+            (false, ..) => [0x01, 0x5a],
+            (true, true, _) => [0x26, 1],
+            (true, _, true) => [0x02, 1],
+            (true, ..) => [0, 1],
+        };
+        let mut body = unit.body.to_vec();
+        body[4..6].copy_from_slice(&header);
+        unit.body = body.into();
+    }
+    Script::new(vec![(run, units)], WallSpan::from_micros(PICTURE_US - 25_000))
+}
+
+#[tokio::test(start_paused = true)]
+async fn pictures_that_no_other_needs_may_be_left_out_in_h264_and_h265() {
+    for hevc in [false, true] {
+        let bench = Bench::recorded(with_unneeded_pictures(hevc)).await;
+        let mut client = bench.client().await;
+        let base = client.set_up(&bench.url("/door/recording")).await;
+        client.play_with(&base, "Range: npt=2-\nFrames: predicted\nRate-Control: no").await;
+        let wanted =
+            (50_u64..).filter(|n| n.is_multiple_of(GROUP) || !(n % GROUP).is_multiple_of(3));
+        let numbers: Vec<_> = client.pictures(80).await.iter().map(|(_, p)| number(p)).collect();
+        assert_eq!(numbers, wanted.take(80).collect::<Vec<_>>(), "H.265: {hevc}");
+        bench.stop().await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn immediate_cancels_what_is_played_and_the_new_place_says_that_it_is_one() {
     let bench = Bench::recorded(seconds(60)).await;
@@ -209,6 +291,54 @@ async fn immediate_cancels_what_is_played_and_the_new_place_says_that_it_is_one(
         assert!(said.torn);
         assert_eq!(said.cseq, answer.cseq().unwrap().to_be_bytes()[3]);
     }
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_packet_of_a_unit_says_when_and_only_its_ends_what_lies_beyond() {
+    let bench = Bench::recorded(twenty_seconds(4_000)).await;
+    let mut client = bench.client().await;
+    let base = client.set_up(&bench.url("/door/recording")).await;
+    client.play_with(&base, "Require: onvif-replay\nRange: npt=18-20").await;
+    let (mut n, mut nth, mut last) = (450, 0, false);
+    while !last {
+        let (_, packet) = client.rtp(0).await;
+        let said = said(&packet);
+        assert_eq!((said.wall, said.clean), (wall_of(n), n.is_multiple_of(GROUP)), "{n}");
+        assert_eq!(said.torn, n == 450 && nth == 0, "packet {nth} of {n}");
+        last = n == 499 && packet.header.marker;
+        assert_eq!((said.end, said.last), (last, last), "packet {nth} of {n}");
+        nth += 1;
+        if packet.header.marker {
+            assert!(nth >= 3, "{nth} packets");
+            (n, nth) = (n + 1, 0);
+        }
+    }
+    bench.stop().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn gstreamer_in_onvif_mode_counts_from_1900_and_is_understood() {
+    let bench = Bench::recorded(twenty_seconds(300)).await;
+    let mut gstreamer = bench.client().await;
+    let base = gstreamer.set_up(&bench.url("/door/recording")).await;
+    let range = "Range: clock=19000101T000000Z-19000101T000020Z";
+    let answer = gstreamer.play_with(&base, &format!("{range}\nRate-Control: no")).await;
+    // Its units are dated, and so is what it hears of them.
+    assert_eq!(told(&answer, "Range"), "clock=20261122T100000Z-20261122T100020Z");
+    let numbers: Vec<_> = gstreamer.pictures(500).await.iter().map(|(_, p)| number(p)).collect();
+    assert_eq!(numbers, (0..500).collect::<Vec<_>>());
+    gstreamer.ask(&format!("PAUSE {base}")).await;
+    let back = "Range: clock=19000101T000008.5Z-19000101T000005Z\nScale: -1\nRate-Control: no";
+    let answer = gstreamer.play_with(&base, back).await;
+    assert_eq!(told(&answer, "Range"), "clock=20261122T100008.5Z-20261122T100005Z");
+    gstreamer.inbox.clear();
+    let numbers: Vec<_> = gstreamer.pictures(13).await.iter().map(|(_, p)| number(p)).collect();
+    assert_eq!(numbers, (200..=212).collect::<Vec<_>>());
+    let mut client = bench.client().await;
+    let base = client.set_up(&bench.url("/door/recording")).await;
+    let lost = format!("PLAY {base}\nRequire: onvif-replay\n{range}");
+    assert_eq!(client.ask(&lost).await.status.as_u16(), 457, "it knows what it asks for");
     bench.stop().await;
 }
 

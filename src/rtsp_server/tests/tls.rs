@@ -209,7 +209,7 @@ async fn a_server_does_not_begin_without_its_certificate() {
         hub: Arc::new(Hub::new(Limits::default())),
         archive: None,
         access: Access::open_to_all(),
-        directory: Arc::new(Doors),
+        directory: Arc::new(Doors(StreamId(1))),
         clock: Clock::manual(TEN),
     };
     let error = RtspServer::bind(settings, parts).await.unwrap_err();

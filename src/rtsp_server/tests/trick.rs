@@ -27,7 +27,7 @@ impl Client {
     }
 
     /// All that is on its way.
-    async fn drain(&mut self) -> Vec<Frame> {
+    pub(super) async fn drain(&mut self) -> Vec<Frame> {
         let mut frames = Vec::new();
         while !self.inbox.is_empty() {
             frames.push(self.frame().await.unwrap());

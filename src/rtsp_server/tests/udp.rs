@@ -45,15 +45,32 @@ fn long_script(size: usize) -> Script {
 }
 
 async fn set_up(client: &mut Client, url: &str, ears: &Ears) -> (String, u16) {
+    set_up_with(client, url, ears, "").await
+}
+
+async fn set_up_with(client: &mut Client, url: &str, ears: &Ears, more: &str) -> (String, u16) {
     let described = client.ask(&format!("DESCRIBE {url}")).await;
     let base = described.headers.get("Content-Base").unwrap().to_owned();
-    let transport = format!("RTP/AVP;unicast;client_port={}", ears.ports());
+    let transport = format!("RTP/AVP;unicast{more};client_port={}", ears.ports());
     let answer = client.ask(&format!("SETUP {base}trackID=0\nTransport: {transport}")).await;
     assert_eq!(answer.status.as_u16(), 200, "{answer:?}");
     let transport = answer.headers.get("Transport").unwrap();
     let port = transport.split("server_port=").nth(1).unwrap();
     let port = port.split(['-', ';']).next().unwrap().parse().unwrap();
     (base, port)
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_a_client_names_packets_go_to_the_client_itself() {
+    let bench = Bench::recorded(long_script(300)).await;
+    let mut client = bench.client().await;
+    let (ears, victim) = (Ears::new().await, UdpSocket::bind("127.0.0.9:0").await.unwrap());
+    let url = bench.url("/door/recording");
+    let (base, _) = set_up_with(&mut client, &url, &ears, ";destination=127.0.0.9").await;
+    client.play(&base, "npt=0-").await;
+    ears.packet().await;
+    assert!(victim.try_recv(&mut [0; 16]).is_err());
+    bench.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,11 +1,24 @@
 //! From a `Range` header to what is wished for, and from what will be played to the header that
 //! says so, in the unit the client asked in.
+//!
+//! # A clock that begins in 1900
+//!
+//! GStreamer's `onvif-mode` always asks by the clock, but counts its positions from the first
+//! `a=range` of the SDP, which is npt (see [`sdp`](crate::proto::rtsp::sdp)): it asks for the tenth
+//! second as ten seconds past 1900, where NTP time begins. Nothing was filmed then, so a range that
+//! lies there counts from the recording's start. The answer tells the true time, as the packets do. To
+//! a client that requires ONVIF's replay it is a range without footage.
 
 use super::{manner::Manner, session::Unit};
 use crate::proto::{
     rtsp::headers::{ClockRange, HeaderError, Npt, NptRange, Range},
     time::{WallSpan, WallTime},
 };
+
+/// Where NTP time begins: 1900-01-01T00:00:00Z.
+const PRIME_EPOCH: WallTime = WallTime::from_micros(-2_208_988_800_000_000);
+/// 1970-01-01T00:00:00Z. No footage is older.
+const UNIX_EPOCH: WallTime = WallTime::from_micros(0);
 
 /// A point on a recording's timeline.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,6 +108,12 @@ pub(super) fn wish(
             if matches!((start, end), (Some(a), Some(b)) if b < a && !backward) {
                 return Err(RangeError::Backwards);
             }
+            let required = manner.replay.is_some_and(|replay| replay.required);
+            if !required && start.iter().chain(&end).all(|at| *at < UNIX_EPOCH) {
+                let spot = |at: WallTime| Spot::Npt((at - PRIME_EPOCH).max(WallSpan::ZERO));
+                let (start, end) = (start.map(spot), end.map(spot));
+                return Ok((Wish { start, end, manner }, Some(Unit::Clock)));
+            }
             let (start, end) = (start.map(Spot::Wall), end.map(Spot::Wall));
             let wish = Wish { start, end, manner };
             Ok((wish, Some(Unit::Clock)))
@@ -162,6 +181,20 @@ mod tests {
         }
         let (wish, _) = super::wish(Some("npt=80-0"), manner).unwrap();
         assert_eq!((wish.start, wish.end), (Some(npt(80)), Some(npt(0))));
+    }
+
+    #[test]
+    fn a_clock_of_1900_counts_from_the_start() {
+        let asked = "clock=19000101T000005Z-19000101T000044.520447Z";
+        let end = Spot::Npt(WallSpan::from_micros(44_520_447));
+        let (counted, unit) = wish(Some(asked)).unwrap();
+        assert_eq!((counted, unit), (ends(Some(npt(5)), Some(end)), Some(Unit::Clock)));
+        let (ever, _) = wish(Some("clock=19000101T000000Z-20991231T000000Z")).unwrap();
+        assert!(matches!(ever.start, Some(Spot::Wall(_))), "all there ever was");
+        let replay = Some(crate::proto::rtsp::server::Replay { required: true, cseq: 1 });
+        let manner = Manner { replay, ..Manner::default() };
+        let (wish, _) = super::wish(Some(asked), manner).unwrap();
+        assert!(matches!(wish.start, Some(Spot::Wall(_))), "it knows what it asks for");
     }
 
     #[test]
