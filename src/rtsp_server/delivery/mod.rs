@@ -578,9 +578,11 @@ impl Delivery {
             if outgoing.next >= outgoing.batch.len() {
                 break;
             }
-            let sent = pair.send(&outgoing.batch, outgoing.next).await;
-            outgoing.next += 1;
-            self.seed.counters.count_bytes(sent);
+            // Up to the next rest.
+            let most = limits::UDP_BURST - outgoing.next % limits::UDP_BURST;
+            let sent = pair.send(&outgoing.batch, outgoing.next, most).await;
+            outgoing.next += sent.packets;
+            self.seed.counters.count_bytes(sent.bytes);
             if outgoing.next.is_multiple_of(limits::UDP_BURST) {
                 tokio::time::sleep(limits::UDP_REST).await;
             }
@@ -592,8 +594,11 @@ impl Delivery {
     fn flush(&mut self) {
         let Some(outgoing) = self.outgoing.take() else { return };
         if let Some(Sink::Udp(pair)) = self.tracks.get(&outgoing.track).map(|t| &t.sink) {
-            for index in outgoing.next..outgoing.batch.len() {
-                self.seed.counters.count_bytes(pair.send_now(&outgoing.batch, index));
+            let mut next = outgoing.next;
+            while next < outgoing.batch.len() {
+                let sent = pair.send_now(&outgoing.batch, next, limits::UDP_BURST);
+                next += sent.packets;
+                self.seed.counters.count_bytes(sent.bytes);
             }
         }
     }
