@@ -422,6 +422,8 @@ impl Delivery {
             let lead = leading_track(&self.seed.resource.tracks);
             let Some(feed) = &mut self.feed else { return Err(Over::Failed) };
             let next = tokio::select! {
+                // What is there at once needs no timer.
+                biased;
                 next = fetch(feed, &mut self.reverse, lead) => next,
                 () = report => {
                     self.report_due();
@@ -453,7 +455,8 @@ impl Delivery {
             return Ok(());
         }
         let due = self.settle_first();
-        if self.pace.is_free() {
+        if self.pace.is_free() || self.seed.resource.kind.is_live() {
+            // Due now: a timer for each unit of each viewer would be dear.
             if report_at.is_some_and(|at| at <= Instant::now()) {
                 self.report_due();
             }
