@@ -13,8 +13,8 @@ use super::{
 const VIEWERS: usize = 500;
 /// They come one after the other in the first two seconds.
 const ARRIVALS: Duration = Duration::from_secs(2);
-const PICTURES: u64 = 200;
-const SIZE: usize = 24_000;
+const PICTURES: u64 = 120;
+const SIZE: usize = 40_000;
 /// A picture a second follows until who takes nothing has been given up.
 const AFTER: u64 = 14;
 
