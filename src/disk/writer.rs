@@ -296,11 +296,12 @@ impl Tools {
                 }
             }
         }
-        open.segment.finish();
         let OpenFile { file, segment, completions, len, torn, .. } = open;
         send(&completions, Completion::Finished { segment: segment.opened.id });
-        let closed = Closed { segment, completions, known: !torn && !away };
+        let closed = Closed { segment: Arc::clone(&segment), completions, known: !torn && !away };
         self.syncer.close(file, len, closed, now);
+        // Whoever sees it finished may ask for a sync, and that covers it.
+        segment.finish();
     }
 
     /// Appends all of `parts`.

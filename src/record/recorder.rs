@@ -197,7 +197,7 @@ impl Task {
         // What the index missed of this stream while it was away.
         let Owner { slug, role, .. } = &self.owner;
         let now = self.clock.now();
-        match adopt::unindexed(&self.store, &self.volumes, slug, *role, stream, now).await {
+        match adopt::unindexed(&self.store, &self.volumes, slug, *role, stream, now, true).await {
             Ok(adopted) => drop(self.counters.adopted.fetch_add(adopted, Relaxed)),
             Err(error) => tracing::error!(%stream, error = chain(&error), "files without rows"),
         }

@@ -174,7 +174,14 @@ pub(super) async fn take_over(
     for left in volumes.open_segments().of(stream) {
         let id = left.opened.id;
         // With the recorder the right to write was dropped: what it had queued is still written.
-        let done = timeout(FINISHED_WITHIN, left.watch().wait_for(|p| p.finished)).await.is_ok();
+        // Then it is synced, and cut where that fails: only after that the file is ours.
+        let mut progress = left.watch();
+        let settled = async {
+            let _ = progress.wait_for(|p| p.finished).await;
+            volumes.sync_now();
+            let _ = progress.wait_for(|p| p.settled).await;
+        };
+        let done = timeout(FINISHED_WITHIN, settled).await.is_ok();
         written.push((left.live_run, numbers_after(&left)));
         if done {
             finished.push(id);
@@ -384,7 +391,11 @@ async fn put(
 }
 
 /// Takes out a row, and its time out of its run.
-async fn take_out(store: &Store, row: &NewSegment, reason: GapReason) -> Result<(), StoreError> {
+pub(super) async fn take_out(
+    store: &Store,
+    row: &NewSegment,
+    reason: GapReason,
+) -> Result<(), StoreError> {
     let until = behind(store, row).await?.until().filter(|&until| until > row.start);
     let Some(end) = until else {
         store.delete_segment(row.id).await?;
@@ -394,11 +405,7 @@ async fn take_out(store: &Store, row: &NewSegment, reason: GapReason) -> Result<
         }
         return Ok(());
     };
-    // Rows that are open are not taken for time.
-    let (tracks, keys) = (Vec::new(), Vec::new());
-    let closed = ClosedSegment { id: row.id, end, bytes: 0, damaged: 0, tracks, keys };
-    store.close_segment(closed).await?;
-    store.forget_segments(&[row.id], reason).await?;
+    store.forget_open(row.id, end, reason).await?;
     Ok(())
 }
 

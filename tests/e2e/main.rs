@@ -17,3 +17,4 @@ mod maintenance;
 mod operation;
 mod recorded;
 mod recording;
+mod simulated;
