@@ -1,6 +1,6 @@
 # make run     build Vedette and start it with three simulated cameras, to look at
 # make test    everything that must hold, from formatting to foreign players; installs what it needs
-# make bench   what recording, writing, looking up and starting cost, beside ffmpeg and bare loops
+# make bench   what recording, viewers, seeks, writing, looking up and starting cost, beside ffmpeg and bare loops
 # make fuzz    ten million cases a parser
 # make faults  ten thousand power cuts and schedules of disk trouble, a thousand of other troubles; a hundred times kill -9 with eight cameras; full disks
 SHELL := /bin/sh

@@ -5,6 +5,9 @@
 //!
 //! * Packets go only to the address the RTSP connection comes from, whatever a Transport header
 //!   says: nobody can point a stream at somebody else.
+//! * Packets of one size leave in one system call, cut apart by the kernel (UDP segmentation) or by
+//!   the network card; where that is refused (no checksums in hardware, packets above the MTU, an old
+//!   kernel), one by one for as long as the socket lives. The player sees no difference.
 //! * What arrives from other addresses, and all that arrives on the RTP port (players punch holes
 //!   into their routers with it), is read and thrown away.
 
@@ -12,18 +15,26 @@ use std::{
     io::{self, IoSlice},
     net::{IpAddr, SocketAddr},
     ops::RangeInclusive,
+    os::fd::AsRawFd,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
+use nix::{
+    errno::Errno,
+    sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg},
+};
 use tokio::{io::Interest, net::UdpSocket};
 
-use crate::proto::rtp::{PacketBatch, rtcp};
+use crate::proto::rtp::{PacketBatch, Train, rtcp};
 
 /// What the kernel is asked to hold of a burst, bytes.
 const SEND_BUFFER: usize = 1 << 20;
+
+/// Slices to one system call: more than a burst of fragments has, and enough for any packet.
+const SLICES: usize = 2 * PacketBatch::MAX_SLICES;
 
 /// Pairs of ports in a range, handed out in turn so that a late packet for a session that ended
 /// does not reach the next one.
@@ -53,6 +64,7 @@ impl Ports {
                     ports: (port, port + 1),
                     rtp: Arc::new(rtp),
                     rtcp: Arc::new(rtcp),
+                    trains: Arc::new(AtomicBool::new(true)),
                     to: (SocketAddr::new(peer, client.0), SocketAddr::new(peer, client.1)),
                 });
             }
@@ -69,12 +81,36 @@ fn bind(at: SocketAddr) -> io::Result<UdpSocket> {
     UdpSocket::from_std(socket)
 }
 
+/// What came of sending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sent {
+    /// Packets that are done with, sent or lost; at least one.
+    pub(super) packets: usize,
+    /// Bytes the kernel took.
+    pub(super) bytes: usize,
+}
+
+impl Sent {
+    const LOST: Self = Self { packets: 1, bytes: 0 };
+}
+
+/// Whether an error says that packets cannot be sent together on this way, and not that the way is
+/// closed now.
+fn is_refusal(error: Errno) -> bool {
+    matches!(
+        error,
+        Errno::EINVAL | Errno::EIO | Errno::EMSGSIZE | Errno::ENOPROTOOPT | Errno::EOPNOTSUPP
+    )
+}
+
 /// One track's sockets.
 #[derive(Clone, Debug)]
 pub(super) struct Pair {
     ports: (u16, u16),
     rtp: Arc<UdpSocket>,
     rtcp: Arc<UdpSocket>,
+    /// Whether the kernel takes several packets at once on this socket; until it says otherwise.
+    trains: Arc<AtomicBool>,
     to: (SocketAddr, SocketAddr),
 }
 
@@ -83,33 +119,52 @@ impl Pair {
         self.ports
     }
 
-    /// Sends packet `index` of `batch`, waiting for the kernel to take it. Cancel-safe: it was
-    /// sent or it was not. Returns its bytes; what cannot be sent is lost as on any network.
-    pub(super) async fn send(&self, batch: &PacketBatch, index: usize) -> usize {
-        let mut slices = [IoSlice::new(&[]); PacketBatch::MAX_SLICES];
-        let Some(count) = batch.datagram(index, &mut slices) else { return 0 };
-        let slices = slices.get(..count).unwrap_or_default();
-        let to = self.to.0.into();
-        let sent = self
-            .rtp
-            .async_io(Interest::WRITABLE, || {
-                socket2::SockRef::from(&*self.rtp).send_to_vectored(slices, &to)
-            })
-            .await;
-        sent.unwrap_or(0)
+    /// Sends packet `index` of `batch` and as many of those after it as can go with it, at most
+    /// `most` in all, waiting for the kernel to take them. Cancel-safe: they were sent or they were
+    /// not. What cannot be sent is lost as on any network.
+    pub(super) async fn send(&self, batch: &PacketBatch, index: usize, most: usize) -> Sent {
+        let send = || self.try_send(batch, index, most, Self::send_train);
+        self.rtp.async_io(Interest::WRITABLE, send).await.unwrap_or(Sent::LOST)
     }
 
     /// The same without waiting.
-    pub(super) fn send_now(&self, batch: &PacketBatch, index: usize) -> usize {
-        let mut slices = [IoSlice::new(&[]); PacketBatch::MAX_SLICES];
-        let Some(count) = batch.datagram(index, &mut slices) else { return 0 };
+    pub(super) fn send_now(&self, batch: &PacketBatch, index: usize, most: usize) -> Sent {
+        let send = || self.try_send(batch, index, most, Self::send_train);
+        self.rtp.try_io(Interest::WRITABLE, send).unwrap_or(Sent::LOST)
+    }
+
+    /// Sends, several at once by `together` where the kernel is known to take them.
+    pub(super) fn try_send(
+        &self,
+        batch: &PacketBatch,
+        index: usize,
+        most: usize,
+        together: impl Fn(&Self, Train, &[IoSlice<'_>]) -> nix::Result<usize>,
+    ) -> io::Result<Sent> {
+        let mut slices = [IoSlice::new(&[]); SLICES];
+        if self.trains.load(Ordering::Relaxed)
+            && let Some(train) = batch.train(index, most, &mut slices)
+            && train.packets > 1
+        {
+            match together(self, train, slices.get(..train.slices).unwrap_or_default()) {
+                Err(Errno::EAGAIN) => return Err(io::ErrorKind::WouldBlock.into()),
+                Err(error) if is_refusal(error) => self.trains.store(false, Ordering::Relaxed),
+                Err(_) => return Ok(Sent { packets: train.packets, bytes: 0 }),
+                Ok(bytes) => return Ok(Sent { packets: train.packets, bytes }),
+            }
+        }
+        let Some(count) = batch.datagram(index, &mut slices) else { return Ok(Sent::LOST) };
         let slices = slices.get(..count).unwrap_or_default();
-        let to = self.to.0.into();
-        self.rtp
-            .try_io(Interest::WRITABLE, || {
-                socket2::SockRef::from(&*self.rtp).send_to_vectored(slices, &to)
-            })
-            .unwrap_or(0)
+        let socket = socket2::SockRef::from(&*self.rtp);
+        let bytes = socket.send_to_vectored(slices, &self.to.0.into())?;
+        Ok(Sent { packets: 1, bytes })
+    }
+
+    fn send_train(&self, train: Train, slices: &[IoSlice<'_>]) -> nix::Result<usize> {
+        let size = u16::try_from(train.size).map_err(|_| Errno::EINVAL)?;
+        let to = SockaddrStorage::from(self.to.0);
+        let cut = [ControlMessage::UdpGsoSegments(&size)];
+        sendmsg(self.rtp.as_raw_fd(), slices, &cut, MsgFlags::empty(), Some(&to))
     }
 
     /// Sends an RTCP packet; lost when the kernel does not take it at once.

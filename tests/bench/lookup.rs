@@ -110,6 +110,11 @@ impl Index {
     /// One segment is put in through the store; all others are that row again with their own numbers and times, made by SQL, so
     /// that this knows as little as can be of what the tables look like.
     pub(crate) async fn make(segments: i64, cameras: usize) -> Self {
+        Self::make_from(WallTime::from_micros(FIRST), segments, cameras).await
+    }
+
+    /// The same from another time on.
+    pub(crate) async fn make_from(first: WallTime, segments: i64, cameras: usize) -> Self {
         let began = Instant::now();
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::system();
@@ -120,7 +125,7 @@ impl Index {
         let streams: Vec<StreamId> = cameras.iter().map(|c| c.streams[0].id).collect();
         let volume = folder.path().join("footage").to_string_lossy().into_owned();
         let each = segments / streams.len() as i64;
-        template(&store, streams[0], volume, each).await;
+        template(&store, streams[0], volume, first, each).await;
         store.close().await;
 
         let options =
@@ -134,7 +139,7 @@ impl Index {
         }
         sqlx::raw_sql("begin").execute(&mut db).await.unwrap();
         for (n, stream) in streams.iter().enumerate() {
-            fill(&mut db, *stream, n as i64, each).await;
+            fill(&mut db, *stream, n as i64, first.as_micros(), each).await;
         }
         sqlx::raw_sql("commit; pragma journal_mode = wal").execute(&mut db).await.unwrap();
         db.close().await.unwrap();
@@ -144,6 +149,11 @@ impl Index {
 
     pub(crate) async fn open(&self) -> Store {
         Store::open(&self.database(), Clock::system(), sealer(self.folder.path())).await.unwrap()
+    }
+
+    /// What is left of it: index, key and a place for footage.
+    pub(crate) fn into_folder(self) -> TempDir {
+        self.folder
     }
 
     pub(crate) fn database(&self) -> std::path::PathBuf {
@@ -167,13 +177,12 @@ fn database(folder: &Path) -> std::path::PathBuf {
     folder.join("vedette.db")
 }
 
-fn sealer(folder: &Path) -> Sealer {
+pub(crate) fn sealer(folder: &Path) -> Sealer {
     Sealer::open_or_create(&folder.join("key")).unwrap()
 }
 
 /// The first segment of the first stream: a minute with a key frame each second.
-async fn template(store: &Store, stream: StreamId, volume: String, each: i64) {
-    let start = WallTime::from_micros(FIRST);
+async fn template(store: &Store, stream: StreamId, volume: String, start: WallTime, each: i64) {
     let (id, run) = (SegmentId(1), RunId(1));
     let end = start + WallSpan::from_micros(RUN.min(each) * MINUTE - GAP);
     store.open_run(RunRow { id: run, stream, epoch: 0, start, end: None }).await.unwrap();
@@ -220,7 +229,7 @@ async fn template(store: &Store, stream: StreamId, volume: String, each: i64) {
 }
 
 /// `each` segments of one stream: a minute each, in runs of [`RUN`] with five seconds of gap after each run.
-async fn fill(db: &mut SqliteConnection, stream: StreamId, place: i64, each: i64) {
+async fn fill(db: &mut SqliteConnection, stream: StreamId, place: i64, first: i64, each: i64) {
     let stream = stream.0;
     // The template is the first of all, and already there.
     let skip = i64::from(place == 0);
@@ -228,15 +237,15 @@ async fn fill(db: &mut SqliteConnection, stream: StreamId, place: i64, each: i64
     let id = format!("({} + i)", place * each + 1);
     let run_id = |at: &str| format!("({} + {at})", place * runs + 1);
     // Of segment or run `i`; `end` before the gap.
-    let start = |length: i64| format!("({FIRST} + i * {length})");
-    let run_end = format!("({FIRST} + min((i + 1) * {RUN}, {each}) * {MINUTE} - {GAP})");
+    let start = |length: i64| format!("({first} + i * {length})");
+    let run_end = format!("({first} + min((i + 1) * {RUN}, {each}) * {MINUTE} - {GAP})");
     let end = format!(
-        "({FIRST} + (i + 1) * {MINUTE} - iif(i % {RUN} = {RUN} - 1 or i = {each} - 1, {GAP}, 0))"
+        "({first} + (i + 1) * {MINUTE} - iif(i % {RUN} = {RUN} - 1 or i = {each} - 1, {GAP}, 0))"
     );
     let path = format!(
         "printf('camera-{}/main/%s.mp4', strftime('%Y-%m-%d/%H/%M-%S.000Z.0', {} + i * 60, 'unixepoch'))",
         place + 1,
-        FIRST / 1_000_000
+        first / 1_000_000
     );
     let script = [
         numbers(skip, runs)

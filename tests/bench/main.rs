@@ -11,16 +11,23 @@
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
+    clippy::panic,
     clippy::indexing_slicing,
     reason = "a benchmark that cannot go on should stop where it is"
 )]
 
+mod audience;
 mod bare;
+mod fanout;
+mod latency;
 mod lookup;
 mod plan;
+mod player;
 mod process;
 mod rebuild;
 mod record;
+mod seek;
+mod server;
 mod slow;
 mod start;
 mod world;
@@ -30,7 +37,8 @@ mod write;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const ALL: [&str; 7] = ["record", "write", "slow", "lookup", "start", "plan", "rebuild"];
+const ALL: [&str; 10] =
+    ["record", "fanout", "latency", "write", "slow", "lookup", "seek", "start", "plan", "rebuild"];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -38,6 +46,11 @@ fn main() {
         && bare == "bare"
     {
         return bare::run(dir, urls);
+    }
+    match &arguments[..] {
+        [part, arguments @ ..] if part == "viewers" => return audience::run_viewers(arguments),
+        [part, arguments @ ..] if part == "relay" => return audience::run_relay(arguments),
+        _ => {}
     }
     // Cargo adds `--bench`.
     let asked: Vec<&str> =
@@ -48,6 +61,9 @@ fn main() {
     for name in ALL.iter().filter(|name| asked.is_empty() || asked.contains(name)) {
         match *name {
             "record" => record::run(),
+            "fanout" => fanout::run(),
+            "latency" => latency::run(),
+            "seek" => runtime.block_on(seek::run()),
             "write" => runtime.block_on(write::run()),
             "slow" => runtime.block_on(slow::run()),
             "lookup" => runtime.block_on(lookup::run()),

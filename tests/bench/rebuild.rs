@@ -21,7 +21,7 @@ use super::{
 
 const STREAMS: usize = 20;
 /// Small pictures: the ends of a file are read, and its pictures are not.
-const SHAPE: Shape = Shape { fps: 1, bytes_per_second: 300, sound: false };
+const SHAPE: Shape = Shape { fps: 1, bytes_per_second: 300, sound: false, playable: false };
 const SEGMENT_SECONDS: usize = 60;
 /// What is read of each end by the bare loop.
 const END: usize = 8 << 10;

@@ -8,19 +8,19 @@
 
 use std::{
     io::{BufRead, BufReader},
-    net::TcpStream,
     path::Path,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
 };
 
-use super::process::{cpu_seconds, files, free_port, peak_bytes, setting, wait_for};
+use super::{
+    process::{cpu_seconds, files, peak_bytes, setting, wait_for},
+    server::{BITRATE, PATIENCE, Server, Simulator},
+};
 
-const BITRATE: u32 = 4_000_000;
 const FPS: f64 = 25.0;
 /// From when all cameras are recorded until the cost is taken.
 const SETTLED: Duration = Duration::from_secs(8);
-const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn run() {
     let seconds = setting("BENCH_SECONDS", 30);
@@ -53,45 +53,6 @@ pub(crate) fn run() {
     }
 }
 
-/// The cameras, in a process of their own, so that their cost is not counted.
-struct Simulator {
-    child: Child,
-    port: u16,
-    cameras: usize,
-}
-
-impl Simulator {
-    fn start(cameras: usize) -> Self {
-        let port = free_port();
-        let child = Command::new(env!("CARGO_BIN_EXE_vedette"))
-            .args([
-                "simulate",
-                "--cameras",
-                &cameras.to_string(),
-                "--bitrate",
-                &BITRATE.to_string(),
-            ])
-            .args(["--listen", &format!("127.0.0.1:{port}")])
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        wait_for("the simulator", PATIENCE, || TcpStream::connect(("127.0.0.1", port)).is_ok());
-        Self { child, port, cameras }
-    }
-
-    fn urls(&self) -> impl Iterator<Item = String> {
-        (1..=self.cameras).map(|n| format!("rtsp://127.0.0.1:{}/camera-{n}", self.port))
-    }
-}
-
-impl Drop for Simulator {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 struct Run {
     cpu_per_camera_minute: f64,
     peak_bytes: u64,
@@ -101,41 +62,10 @@ struct Run {
 
 fn measure_vedette(simulator: &Simulator, window: Duration) -> Run {
     let dir = tempfile::tempdir().unwrap();
-    let (http, rtsp) = (free_port(), free_port());
-    let config = format!(
-        "[http]\nlisten = \"127.0.0.1:{http}\"\n[rtsp]\nlisten = \"127.0.0.1:{rtsp}\"\n[database]\npath = \"{dir}/vedette.db\"\n\
-         [[volumes]]\npath = \"{dir}/footage\"\n[auth]\nmode = \"none\"\n",
-        dir = dir.path().display()
-    );
-    std::fs::write(dir.path().join("vedette.toml"), config).unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_vedette"))
-        .args(["serve", "--config"])
-        .arg(dir.path().join("vedette.toml"))
-        .env("VEDETTE_LOG__LEVEL", "warn")
-        .stdout(Stdio::null())
-        .stderr(Stdio::inherit())
-        .spawn()
-        .unwrap();
-    let client = reqwest::blocking::Client::new();
-    let api = format!("http://127.0.0.1:{http}/api/v1");
-    wait_for("vedette", PATIENCE, || {
-        client.get(format!("http://127.0.0.1:{http}/healthz")).send().is_ok()
-    });
-    for (n, url) in simulator.urls().enumerate() {
-        let body = serde_json::json!({ "slug": format!("camera-{}", n + 1), "streams": [{ "role": "main", "url": url, "transport": "tcp" }] });
-        let answer = client.post(format!("{api}/cameras")).json(&body).send().unwrap();
-        assert_eq!(answer.status(), 201, "{}", answer.text().unwrap());
-    }
-    wait_for("all cameras to run", PATIENCE, || {
-        let status: serde_json::Value =
-            client.get(format!("{api}/status")).send().unwrap().json().unwrap();
-        let cameras = status["cameras"].as_array().unwrap();
-        cameras.iter().filter(|c| c["streams"][0]["state"] == "running").count()
-            == simulator.cameras
-    });
-    let run = measure(&[child.id()], simulator.cameras, window);
-    assert!(Command::new("kill").arg(child.id().to_string()).status().unwrap().success());
-    assert!(child.wait().unwrap().success());
+    let mut server = Server::start(dir.path());
+    server.record(simulator);
+    let run = measure(&[server.id()], simulator.cameras, window);
+    server.stop();
     let lost = files(&dir.path().join("footage")).iter().map(|f| lost_frames(f)).sum();
     Run { lost: Some(lost), ..run }
 }

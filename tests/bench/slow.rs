@@ -21,7 +21,7 @@ use super::{
 };
 
 const FLUSH: Duration = Duration::from_millis(20);
-const SHAPE: Shape = Shape { fps: 10, bytes_per_second: 32_000, sound: false };
+const SHAPE: Shape = Shape { fps: 10, bytes_per_second: 32_000, sound: false, playable: false };
 
 /// The real file system, with a wait before each flush.
 #[derive(Debug)]

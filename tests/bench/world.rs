@@ -48,6 +48,16 @@ impl World {
         Self { folder, clock, store, volumes, hub: Hub::new(Limits::default()), cameras }
     }
 
+    /// Of an index that is there, with its cameras.
+    pub(crate) async fn over(folder: TempDir, clock: Clock, fs: Arc<dyn Fs>) -> Self {
+        let (database, sealer) =
+            (folder.path().join("vedette.db"), super::lookup::sealer(folder.path()));
+        let store = Store::open(&database, clock.clone(), sealer).await.unwrap();
+        let cameras = store.cameras().await.unwrap();
+        let volumes = Volumes::open_on(settings(folder.path().join("footage")), fs).unwrap();
+        Self { folder, clock, store, volumes, hub: Hub::new(Limits::default()), cameras }
+    }
+
     /// A recorder for each stream, at work.
     pub(crate) fn record(&self) -> Recording {
         let stop = Stop::child_of(&CancellationToken::new());
@@ -158,6 +168,8 @@ pub(crate) struct Shape {
     /// Of video.
     pub(crate) bytes_per_second: usize,
     pub(crate) sound: bool,
+    /// Whether pictures must look like H.264 from outside, which takes a copy; else they are bytes.
+    pub(crate) playable: bool,
 }
 
 /// One run of a stream with a key frame each second. The key frame weighs as much as six others, as cameras' do.
@@ -232,6 +244,7 @@ impl Film {
         }
         let body = self.matter.slice(self.taken..self.taken + size);
         self.taken += size;
+        let body = if self.shape.playable && track == 0 { slice(&body, key) } else { body };
         let unit = AccessUnit {
             track: TrackIndex(track),
             number,
@@ -245,6 +258,16 @@ impl Film {
         self.numbers[usize::from(track)] += 1;
         self.publisher.push(unit);
     }
+}
+
+/// `matter` as one slice behind its length.
+fn slice(matter: &[u8], key: bool) -> Bytes {
+    let mut body = Vec::with_capacity(matter.len());
+    let length = u32::try_from(matter.len() - 4).unwrap();
+    body.extend_from_slice(&length.to_be_bytes());
+    body.push(if key { 0x65 } else { 0x41 });
+    body.extend_from_slice(&matter[5..]);
+    body.into()
 }
 
 fn tracks(sound: bool) -> Tracks {

@@ -19,7 +19,7 @@ use super::{
 
 const STREAMS: usize = 8;
 /// 4 Mb/s of video, and sound.
-const SHAPE: Shape = Shape { fps: 25, bytes_per_second: 500_000, sound: true };
+const SHAPE: Shape = Shape { fps: 25, bytes_per_second: 500_000, sound: true, playable: false };
 const SEGMENT_SECONDS: u64 = 60;
 const SYNC_EVERY: Duration = Duration::from_secs(5);
 

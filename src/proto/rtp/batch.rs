@@ -22,6 +22,7 @@ use bytes::Bytes;
 
 use super::{
     extension::{self, Replayed},
+    limits,
     packet::{HEADER_LEN, Header},
 };
 use crate::proto::{access_unit::AccessUnit, rtsp::message::InterleavedFrame};
@@ -51,6 +52,17 @@ struct Piece {
 pub struct Cursor {
     piece: usize,
     offset: usize,
+}
+
+/// Packets that one system call may send: see [`PacketBatch::train`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Train {
+    /// How many; at least one.
+    pub packets: usize,
+    /// How many slices they take.
+    pub slices: usize,
+    /// Bytes of each but the last.
+    pub size: usize,
 }
 
 impl PacketBatch {
@@ -100,6 +112,39 @@ impl PacketBatch {
             used += 1;
         }
         Some(used)
+    }
+
+    /// Puts packet `index` and those after it into `out` as one train: at most `most` of them, all of
+    /// one size but for the last, which may be shorter, as the kernel's UDP segmentation wants them.
+    /// `None` as for [`Self::datagram`]; what does not fit behind the first is left for the next.
+    pub fn train<'a>(
+        &'a self,
+        index: usize,
+        most: usize,
+        out: &mut [IoSlice<'a>],
+    ) -> Option<Train> {
+        let size = self.datagram_len(index)?;
+        let mut train = Train { packets: 1, slices: self.datagram(index, out)?, size };
+        let (mut last, mut bytes) = (size, size);
+        while train.packets < most && last == size {
+            let next = index + train.packets;
+            let Some(len) = self.datagram_len(next) else { break };
+            if len > size || bytes + len > limits::TRAIN {
+                break;
+            }
+            let rest = out.get_mut(train.slices..).unwrap_or_default();
+            let Some(slices) = self.datagram(next, rest) else { break };
+            train.packets += 1;
+            train.slices += slices;
+            (last, bytes) = (len, bytes + len);
+        }
+        Some(train)
+    }
+
+    fn datagram_len(&self, index: usize) -> Option<usize> {
+        let pieces = self.packet_pieces(index)?;
+        let framed: usize = pieces.iter().map(|p| p.end - p.start).sum();
+        framed.checked_sub(InterleavedFrame::HEADER)
     }
 
     /// Fills `out` with what stands from `at` on, interleaved headers included; how many slices

@@ -16,7 +16,7 @@ pub mod packetize;
 pub mod rtcp;
 pub mod sender;
 
-pub use batch::{Cursor, PacketBatch};
+pub use batch::{Cursor, PacketBatch, Train};
 pub use extension::Replayed;
 pub use packet::{Header, Packet, PacketError};
 pub use packetize::{PacketizeError, Packetizer};
@@ -28,6 +28,8 @@ pub mod limits {
     pub const UDP_PACKET: usize = 1_452;
     /// The most on the RTSP connection: what an interleaved frame's length can say.
     pub const TCP_PACKET: usize = 65_535;
+    /// What one system call may send over UDP: the kernel takes it for one datagram until it cuts it.
+    pub const TRAIN: usize = 65_000;
     /// The least that may be asked for: headers must fit with some payload beside them.
     pub const LEAST_PACKET: usize = 64;
 }

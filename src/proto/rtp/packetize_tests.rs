@@ -195,6 +195,19 @@ fn a_nal_unit_that_fits_goes_out_as_it_is() {
 }
 
 #[test]
+fn the_fragments_of_a_picture_leave_as_one_train_with_the_shorter_last() {
+    let slice = [&[0x25][..], &[7; 4_000]].concat();
+    let mut batch = PacketBatch::new();
+    let unit = unit(&[], &nals(&[&slice]));
+    sender(h264(), limits::UDP_PACKET).send(&unit, 0, &mut batch).expect("sent");
+    let mut slices = [IoSlice::new(&[]); 64];
+    let train = batch.train(0, 8, &mut slices).expect("a packet");
+    assert_eq!((batch.len(), train.packets), (3, 3));
+    assert_eq!(batch.train(0, 2, &mut slices).expect("a packet").packets, 2);
+    assert_eq!(batch.train(3, 8, &mut slices), None);
+}
+
+#[test]
 fn parameter_sets_share_a_stap_a_with_the_highest_nri_before_the_fragments() {
     let slice = [&[0x25][..], &[7; 1_500]].concat();
     let unit = unit(&nals(&[b"\x67sps", b"\x28pps"]), &nals(&[&slice]));
@@ -417,6 +430,34 @@ proptest! {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(200))]
+
+    #[test]
+    fn trains_cut_at_their_size_are_the_datagrams(
+        units in prop::collection::vec(nal_units(1), 1..4),
+        most in 1_usize..20,
+        slots in PacketBatch::MAX_SLICES..80,
+    ) {
+        let mut sender = sender(h264(), 300);
+        let mut batch = PacketBatch::new();
+        for units in &units {
+            let units: Vec<&[u8]> = units.iter().map(Vec::as_slice).collect();
+            sender.send(&unit(&[], &nals(&units)), 0, &mut batch).expect("sent");
+        }
+        let (mut cut, mut index) = (Vec::new(), 0);
+        while index < batch.len() {
+            let mut slices = vec![IoSlice::new(&[]); slots];
+            let train = batch.train(index, most, &mut slices).expect("a packet");
+            let bytes: Bytes =
+                slices[..train.slices].iter().flat_map(|s| s.iter().copied()).collect();
+            // As the kernel does it.
+            let pieces = bytes.chunks(train.size).map(Bytes::copy_from_slice);
+            prop_assert_eq!(pieces.len(), train.packets);
+            prop_assert!(train.packets <= most && bytes.len() <= limits::TRAIN);
+            cut.extend(pieces);
+            index += train.packets;
+        }
+        prop_assert_eq!(cut, datagrams(&batch));
+    }
 
     #[test]
     fn a_batch_written_bit_by_bit_is_the_datagrams_behind_their_lengths(

@@ -426,6 +426,8 @@ impl Delivery {
             let lead = leading_track(&self.seed.resource.tracks);
             let Some(feed) = &mut self.feed else { return Err(Over::Failed) };
             let next = tokio::select! {
+                // What is there at once needs no timer.
+                biased;
                 next = fetch(feed, &mut self.reverse, lead) => next,
                 () = report => {
                     self.report_due();
@@ -457,7 +459,8 @@ impl Delivery {
             return Ok(());
         }
         let due = self.settle_first();
-        if self.pace.is_free() {
+        if self.pace.is_free() || self.seed.resource.kind.is_live() {
+            // Due now: a timer for each unit of each viewer would be dear.
             if report_at.is_some_and(|at| at <= Instant::now()) {
                 self.report_due();
             }
@@ -582,9 +585,11 @@ impl Delivery {
             if outgoing.next >= outgoing.batch.len() {
                 break;
             }
-            let sent = pair.send(&outgoing.batch, outgoing.next).await;
-            outgoing.next += 1;
-            self.seed.counters.count_bytes(sent);
+            // Up to the next rest.
+            let most = limits::UDP_BURST - outgoing.next % limits::UDP_BURST;
+            let sent = pair.send(&outgoing.batch, outgoing.next, most).await;
+            outgoing.next += sent.packets;
+            self.seed.counters.count_bytes(sent.bytes);
             if outgoing.next.is_multiple_of(limits::UDP_BURST) {
                 tokio::time::sleep(limits::UDP_REST).await;
             }
@@ -596,8 +601,11 @@ impl Delivery {
     fn flush(&mut self) {
         let Some(outgoing) = self.outgoing.take() else { return };
         if let Some(Sink::Udp(pair)) = self.tracks.get(&outgoing.track).map(|t| &t.sink) {
-            for index in outgoing.next..outgoing.batch.len() {
-                self.seed.counters.count_bytes(pair.send_now(&outgoing.batch, index));
+            let mut next = outgoing.next;
+            while next < outgoing.batch.len() {
+                let sent = pair.send_now(&outgoing.batch, next, limits::UDP_BURST);
+                next += sent.packets;
+                self.seed.counters.count_bytes(sent.bytes);
             }
         }
     }

@@ -4,6 +4,7 @@
 mod access;
 mod bounds;
 mod client;
+mod crowd;
 mod live;
 mod messages;
 mod recorded;

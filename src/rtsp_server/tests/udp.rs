@@ -3,7 +3,10 @@
 use tokio::net::UdpSocket;
 
 use super::{client::number, *};
-use crate::proto::rtp::{Packet, rtcp};
+use crate::{
+    proto::rtp::{self, Packet, PacketBatch, rtcp},
+    rtsp_server::udp::{Pair, Ports},
+};
 
 struct Ears {
     rtp: UdpSocket,
@@ -114,6 +117,78 @@ async fn a_large_key_frame_is_spread_out() {
     // 70 packets, 8 a millisecond (timers fire a millisecond late at most).
     assert!((6..=20).contains(&took), "{took} ms");
     bench.stop().await;
+}
+
+/// The packets of a picture of so many bytes, each of at most `max_packet`.
+fn batch(size: usize, max_packet: usize) -> PacketBatch {
+    let run = run(1, TEN);
+    let settings = rtp::Settings {
+        ssrc: 7,
+        first_sequence: 0xfff0,
+        first_timestamp: 0,
+        payload_type: 96,
+        channel: None,
+        max_packet,
+    };
+    let mut batch = PacketBatch::new();
+    let mut sender = rtp::Sender::new(settings, &run.tracks[0]).unwrap();
+    sender.send(&picture(&run, 0, size), 0, &mut batch).unwrap();
+    batch
+}
+
+fn datagram(batch: &PacketBatch, index: usize) -> Vec<u8> {
+    let mut slices = [std::io::IoSlice::new(&[]); PacketBatch::MAX_SLICES];
+    let used = batch.datagram(index, &mut slices).unwrap();
+    slices[..used].iter().flat_map(|s| s.iter().copied()).collect()
+}
+
+/// Sends all of `batch` and expects it at the other end, packet by packet.
+async fn sent_as_it_is(pair: &Pair, ears: &Ears, batch: &PacketBatch, most: usize) -> usize {
+    let (mut next, mut calls) = (0, 0);
+    while next < batch.len() {
+        let sent = pair.send(batch, next, most).await;
+        assert!(sent.packets <= most);
+        let mut bytes = 0;
+        for index in next..next + sent.packets {
+            let mut buffer = [0; 2_048];
+            let (length, _) = ears.rtp.recv_from(&mut buffer).await.unwrap();
+            assert_eq!(buffer[..length], datagram(batch, index)[..], "packet {index}");
+            bytes += length;
+        }
+        assert_eq!(sent.bytes, bytes);
+        next += sent.packets;
+        calls += 1;
+    }
+    calls
+}
+
+fn pair(ears: &Ears) -> Pair {
+    let port = |socket: &UdpSocket| socket.local_addr().unwrap().port();
+    let home = Ipv4Addr::LOCALHOST.into();
+    let ports = Ports::new(&(35_000..=35_999)).unwrap();
+    ports.open(home, home, (port(&ears.rtp), port(&ears.rtcp))).unwrap()
+}
+
+#[tokio::test]
+async fn packets_that_leave_in_one_call_arrive_one_by_one_as_they_are() {
+    let ears = Ears::new().await;
+    let (pair, batch) = (pair(&ears), batch(30_000, 1_452));
+    // Parameter sets, then fragments of one size and a shorter one.
+    assert_eq!(batch.len(), 22);
+    assert_eq!(sent_as_it_is(&pair, &ears, &batch, 8).await, 1 + 3);
+}
+
+#[tokio::test]
+async fn where_the_kernel_refuses_to_cut_packets_leave_one_by_one_from_then_on() {
+    let ears = Ears::new().await;
+    let (pair, batch) = (pair(&ears), batch(30_000, 1_452));
+    // As with a card that makes no checksums.
+    let sent = pair.try_send(&batch, 1, 8, |_, _, _| Err(nix::errno::Errno::EIO)).unwrap();
+    assert_eq!(sent.packets, 1);
+    let mut buffer = [0; 2_048];
+    let (length, _) = ears.rtp.recv_from(&mut buffer).await.unwrap();
+    assert_eq!(buffer[..length], datagram(&batch, 1)[..]);
+    assert_eq!(sent_as_it_is(&pair, &ears, &batch, 8).await, batch.len());
 }
 
 #[tokio::test(start_paused = true)]
