@@ -26,6 +26,10 @@ use tracing::{Instrument, info_span};
 use super::{
     blame,
     coverage::CoverageCache,
+    journal::{
+        Journal,
+        watch::{self as follow, Teller},
+    },
     lanes::{Lane, Lanes},
     recording::Recording,
 };
@@ -52,6 +56,7 @@ pub(super) struct Parts {
     pub(super) clock: Clock,
     pub(super) record: record::Settings,
     pub(super) lanes: Arc<Lanes>,
+    pub(super) journal: Journal,
 }
 
 /// All cameras that run.
@@ -284,11 +289,19 @@ impl CameraSet {
                     let (store, clock) = (self.parts.store.clone(), self.parts.clock.clone());
                     blame::camera(id, Arc::clone(&status), store, clock).instrument(span)
                 });
+                let tell = Teller {
+                    journal: self.parts.journal.clone(),
+                    camera: plan.camera,
+                    stream: id,
+                    role: plan.role.as_str(),
+                };
+                let told = follow::connection(tell, status.health().subscribe());
                 let pull = puller.run(stop.clone());
                 let pulled = async move {
                     tokio::select! {
                         () = pull => {}
                         Some(()) = OptionFuture::from(blame) => {}
+                        () = told => {}
                     }
                 };
                 task.spawn_on(pulled, &lane);

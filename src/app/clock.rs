@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 use tokio_util::sync::CancellationToken;
 
+use super::journal::{Journal, Topic};
 use crate::{
     clock::{AgeHold, Believed, Change, Clock},
     id,
+    model::EventKind,
     proto::time::{WallSpan, WallTime},
     store::{Store, StoreError},
 };
@@ -91,7 +93,7 @@ async fn remembered(store: &Store) -> Result<Option<Believed>, StoreError> {
 }
 
 /// Watches until `stop`.
-pub(super) async fn run(hold: AgeHold, store: Store, stop: CancellationToken) {
+pub(super) async fn run(hold: AgeHold, store: Store, journal: Journal, stop: CancellationToken) {
     let mut tick = interval(TICK);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut unwritten = WRITE;
@@ -102,7 +104,7 @@ pub(super) async fn run(hold: AgeHold, store: Store, stop: CancellationToken) {
         };
         let changes = hold.tick();
         unwritten = if changes.is_empty() { unwritten.saturating_add(1) } else { WRITE };
-        changes.iter().for_each(tell);
+        changes.iter().for_each(|change| tell(change, &journal));
         if unwritten >= WRITE || stopped {
             match write(&hold, &store).await {
                 Ok(()) => unwritten = 0,
@@ -124,8 +126,9 @@ async fn write(hold: &AgeHold, store: &Store) -> Result<(), StoreError> {
     }
 }
 
-fn tell(change: &Change) {
+fn tell(change: &Change, journal: &Journal) {
     let hours = |span: WallSpan| span.as_secs_f64() / 3_600.0;
+    let note = |kind: EventKind, text: &str| journal.tell(Topic::Clock, kind, text);
     match change {
         Change::Stepped(step) => {
             let by = step.by.as_secs_f64();
@@ -134,29 +137,34 @@ fn tell(change: &Change) {
                 tracing::info!("{text}");
             } else {
                 tracing::warn!("{text}");
+                note(EventKind::ClockStep, &text);
             }
         }
         Change::Slept(span) => {
-            tracing::warn!(
-                "the machine slept for {:.1} s: nothing was recorded",
-                span.as_secs_f64()
+            let text =
+                format!("the machine slept for {:.1} s: nothing was recorded", span.as_secs_f64());
+            tracing::warn!("{text}");
+            note(EventKind::Slept, &text);
+        }
+        Change::Held(held) => {
+            let text = format!(
+                "the machine's clock is {:.1} h ahead of what is believed: no footage is deleted \
+                 for its age for {:.1} h of uptime, or until an administrator confirms the clock; \
+                 limits of size go on",
+                hours(held.ahead),
+                held.left.as_secs_f64() / 3_600.0,
             );
+            tracing::error!("{text}");
+            note(EventKind::AgeHold, &text);
         }
-        Change::Held(held) => tracing::error!(
-            "the machine's clock is {:.1} h ahead of what is believed: no footage is deleted for \
-             its age for {:.1} h of uptime, or until an administrator confirms the clock; limits of \
-             size go on",
-            hours(held.ahead),
-            held.left.as_secs_f64() / 3_600.0,
-        ),
-        Change::Back => {
-            tracing::warn!("the machine's clock is right again: footage ages as before");
-        }
-        Change::Confirmed => {
-            tracing::warn!("the machine's clock was confirmed: footage ages by it");
-        }
-        Change::Accepted => {
-            tracing::warn!("the machine's clock has gone on for a day: footage ages by it");
+        Change::Back | Change::Confirmed | Change::Accepted => {
+            let text = match change {
+                Change::Back => "the machine's clock is right again: footage ages as before",
+                Change::Confirmed => "the machine's clock was confirmed: footage ages by it",
+                _ => "the machine's clock has gone on for a day: footage ages by it",
+            };
+            tracing::warn!("{text}");
+            note(EventKind::AgeHoldOver, text);
         }
     }
 }
@@ -179,7 +187,8 @@ mod tests {
         meanwhile(&hold);
         let stop = CancellationToken::new();
         stop.cancel();
-        run(hold.clone(), store.clone(), stop).await;
+        let (journal, _) = Journal::new(store.clone(), clock.clone());
+        run(hold.clone(), store.clone(), journal, stop).await;
         hold
     }
 

@@ -8,6 +8,7 @@ mod upkeep;
 
 use super::{
     cameras::{CameraSet, Stream},
+    journal,
     storage::Storage,
 };
 use crate::{
@@ -29,6 +30,7 @@ pub(super) struct Collector {
     pub(super) storage: Arc<Storage>,
     pub(super) hub: Arc<Hub>,
     pub(super) rtsp: Arc<Counters>,
+    pub(super) events: Arc<journal::Counters>,
     pub(super) clock: crate::clock::Clock,
 }
 
@@ -54,6 +56,12 @@ impl Source for Collector {
             );
             rtsp(out, &self.rtsp);
             upkeep::upkeep(out, &self.storage);
+            let help = "Events noted.";
+            let written = self.events.written.load(Relaxed) as f64;
+            out.counter("vedette_events_total", help, &[], written);
+            let help = "Events lost: more happened than could be noted.";
+            let dropped = self.events.dropped.load(Relaxed) as f64;
+            out.counter("vedette_events_dropped_total", help, &[], dropped);
         })
     }
 }

@@ -20,6 +20,7 @@ pub mod demo;
 mod directory;
 pub mod health;
 pub mod index;
+mod journal;
 mod lanes;
 mod limits;
 mod recording;
@@ -34,7 +35,7 @@ mod tls;
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
 use anyhow::{Context, bail};
-use tokio::{net::TcpListener, task::JoinSet, time::Instant};
+use tokio::{net::TcpListener, sync::Notify, task::JoinSet, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -45,7 +46,7 @@ use crate::{
     http,
     hub::{self, Hub},
     metrics::Metrics,
-    model::Secret,
+    model::{EventKind, Secret},
     playback::Archive,
     rebuild::Progress,
     record,
@@ -54,6 +55,7 @@ use crate::{
 };
 
 use cameras::CameraSet;
+use journal::{Journal, Topic};
 use lanes::Lanes;
 use retention::Retaining;
 
@@ -72,6 +74,10 @@ pub struct App {
     cameras: Arc<CameraSet>,
     lanes: Arc<Lanes>,
     retaining: Retaining,
+    journal: Journal,
+    notes: journal::Writer,
+    /// A disk was replaced by another.
+    replaced: Arc<Notify>,
     rtsp: RtspServer,
     http: TcpListener,
     router: axum::Router,
@@ -122,6 +128,7 @@ impl App {
                 age: age_hold.clone(),
             },
         );
+        let (journal, notes) = Journal::new(store.clone(), clock.clone());
         let lanes = Arc::new(Lanes::start().context("start the threads that record")?);
         let cameras = Arc::new(CameraSet::new(cameras::Parts {
             hub: hub.clone(),
@@ -130,6 +137,7 @@ impl App {
             clock: clock.clone(),
             record: record::Settings { segment: config.recording.segment },
             lanes: Arc::clone(&lanes),
+            journal: journal.clone(),
         }));
         let rtsp = RtspServer::bind(
             rtsp_server::Settings {
@@ -158,6 +166,7 @@ impl App {
             .await
             .context("make the first administrator")?;
         let rebuild = Arc::<Progress>::default();
+        let replaced = Arc::<Notify>::default();
         let storage = Arc::new(storage::Storage {
             store: store.clone(),
             volumes: volumes.clone(),
@@ -166,6 +175,8 @@ impl App {
             age: age_hold.clone(),
             rebuild: Arc::clone(&rebuild),
             clock: clock.clone(),
+            journal: journal.clone(),
+            replaced: Arc::clone(&replaced),
         });
         let source = collect::Collector {
             cameras: cameras.clone(),
@@ -173,6 +184,7 @@ impl App {
             storage: storage.clone(),
             hub,
             rtsp: rtsp.counters(),
+            events: Arc::clone(journal.counters()),
             clock: clock.clone(),
         };
         let tasks = TaskTracker::new();
@@ -203,6 +215,9 @@ impl App {
             cameras,
             lanes,
             retaining,
+            journal,
+            notes,
+            replaced,
             rtsp,
             http,
             router,
@@ -288,9 +303,22 @@ impl App {
             let stop = behind.clone();
             keeping.spawn(index::rebuild_behind(store, volumes, clock, progress, why, stop));
         }
+        // What the others say while they stop is still written: it ends after them.
+        let noted = CancellationToken::new();
+        let mut notes = JoinSet::new();
+        notes.spawn(self.notes.run(noted.clone()));
+        self.journal.tell(Topic::Recorder, EventKind::Started, format!("version {VERSION}"));
+        self.tasks.spawn(journal::watch::keeping(
+            self.journal.clone(),
+            Arc::clone(&self.volumes),
+            self.store.clone(),
+            self.retaining.retention().watch(),
+            edges.clone(),
+        ));
         // Before the cameras: what is to be freed is freed before there is more.
         self.retaining.start();
-        let watched = clock::run(self.age_hold, self.store.clone(), edges.clone());
+        let watched =
+            clock::run(self.age_hold, self.store.clone(), self.journal.clone(), edges.clone());
         self.tasks.spawn(watched);
         let returned = record::returned::run(
             self.store.clone(),
@@ -299,6 +327,12 @@ impl App {
             edges.clone(),
         );
         self.tasks.spawn(returned);
+        self.tasks.spawn(record::replaced::run(
+            self.store.clone(),
+            Arc::clone(&self.volumes),
+            self.replaced,
+            edges.clone(),
+        ));
         let mut failed = self.cameras.start().await.err().map(|e| anyhow::anyhow!(e));
         if failed.is_none() {
             tracing::info!(version = VERSION, "recording and serving");
@@ -311,6 +345,8 @@ impl App {
             }
         }
         stop.cancel();
+        let why = failed.as_ref().map_or("as it was told", |_| "a part of it failed");
+        self.journal.tell(Topic::Recorder, EventKind::Stopping, why);
         let deadline = Instant::now() + shutdown::WITHIN;
         let mut whole = shutdown::stage("cameras", deadline, self.cameras.shut_down()).await;
         whole &= shutdown::stage("lanes", deadline, self.lanes.shut_down()).await;
@@ -326,6 +362,11 @@ impl App {
         behind.cancel();
         whole &= shutdown::stage("rebuild and state.json", deadline, async {
             while keeping.join_next().await.is_some() {}
+        })
+        .await;
+        noted.cancel();
+        whole &= shutdown::stage("events", deadline, async {
+            while notes.join_next().await.is_some() {}
         })
         .await;
         whole &= shutdown::stage("disk", deadline, self.volumes.shut_down()).await;

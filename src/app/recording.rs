@@ -13,7 +13,10 @@ use tokio::{runtime::Handle, sync::watch, task::JoinSet, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, Span};
 
-use super::cameras::Parts;
+use super::{
+    cameras::Parts,
+    journal::watch::{self as follow, Teller},
+};
 use crate::{
     http::Trouble,
     hub::Channel,
@@ -70,6 +73,12 @@ impl Recording {
         span: Span,
     ) -> Self {
         let parts = parts.clone();
+        let tell = Teller {
+            journal: parts.journal.clone(),
+            camera: target.camera,
+            stream: target.stream,
+            role: target.role.as_str(),
+        };
         let make = move || {
             let recorder = Recorder::new(
                 target.clone(),
@@ -81,12 +90,13 @@ impl Recording {
             );
             (Current::of(&recorder), move |stop| recorder.run(stop))
         };
-        Self::keep(make, parent, lane, span)
+        Self::keep(make, tell, parent, lane, span)
     }
 
     /// `make` gives a recorder's handles and how to run it.
     fn keep<R, F>(
         make: impl Fn() -> (Current, R) + Send + 'static,
+        tell: Teller,
         parent: &CancellationToken,
         lane: &Handle,
         span: Span,
@@ -100,7 +110,7 @@ impl Recording {
             Arc::new(State { current: Mutex::new(current), panicked: AtomicBool::new(false) });
         let stop = Stop::child_of(parent);
         let task = TaskTracker::new();
-        let kept = keep(first, make, stop.clone(), Arc::clone(&state)).instrument(span);
+        let kept = keep(first, make, tell, stop.clone(), Arc::clone(&state)).instrument(span);
         task.spawn_on(kept, lane);
         task.close();
         Self { stop, task, state }
@@ -141,6 +151,7 @@ impl Recording {
 async fn keep<R, F>(
     mut run: R,
     make: impl Fn() -> (Current, R) + Send,
+    tell: Teller,
     stop: Stop,
     state: Arc<State>,
 ) where
@@ -150,7 +161,14 @@ async fn keep<R, F>(
     loop {
         let mut task = JoinSet::new();
         task.spawn(run(stop.clone()).in_current_span());
-        let Some(Err(panicked)) = task.join_next().await else { return };
+        let Current { status, counters } = state.lock().clone();
+        let told = follow::recording(tell.clone(), status, counters);
+        let ended = async {
+            let ended = task.join_next().await;
+            ended.and_then(Result::err)
+        };
+        let (ended, ()) = tokio::join!(ended, told);
+        let Some(panicked) = ended else { return };
         if stop.token().is_cancelled() {
             return;
         }
@@ -190,8 +208,14 @@ mod tests {
             };
             (Current { status, counters: Arc::default() }, run)
         };
-        let recording =
-            Recording::keep(make, &CancellationToken::new(), &Handle::current(), Span::none());
+        let tell = Teller::deaf();
+        let recording = Recording::keep(
+            make,
+            tell,
+            &CancellationToken::new(),
+            &Handle::current(),
+            Span::none(),
+        );
         while !recording.state.panicked.load(Ordering::SeqCst) {
             tokio::task::yield_now().await;
         }

@@ -3,16 +3,21 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::BoxFuture;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
-use super::index;
+use super::{
+    index,
+    journal::{Journal, Topic},
+};
 use crate::{
     clock::{AgeHold, Clock},
     disk::{VolumeHealth, VolumeState, Volumes},
     http::{
-        HoldReport, LimitName, LimitReport, ObstacleName, PlanReport, PlannedDeletion,
-        StorageControl, StreamFootage, VolumeCondition, VolumeReport,
+        HoldReport, LimitName, LimitReport, NotAccepted, ObstacleName, PlanReport, PlannedDeletion,
+        StorageControl, StreamFootage, VolumeReport,
     },
+    id::CameraId,
+    model::EventKind,
     proto::time::{WallSpan, WallTime},
     rebuild::Progress,
     retention::{
@@ -38,6 +43,9 @@ pub(super) struct Storage {
     /// How far the index is, when it had to be made again.
     pub(super) rebuild: Arc<Progress>,
     pub(super) clock: Clock,
+    pub(super) journal: Journal,
+    /// Wakes who takes out the rows of a disk that was replaced.
+    pub(super) replaced: Arc<Notify>,
 }
 
 impl StorageControl for Storage {
@@ -76,16 +84,41 @@ impl StorageControl for Storage {
         released
     }
 
+    fn camera_deleted(&self, camera: CameraId) -> BoxFuture<'_, ()> {
+        Box::pin(async move {
+            if self.volumes.note_deleted_camera(camera, self.clock.now()).await == 0 {
+                tracing::error!(
+                    %camera,
+                    "no volume could note that the camera's footage is deleted: should the index be \
+                     lost before its files are unlinked, they come back"
+                );
+            }
+        })
+    }
+
+    fn accept_volume(&self, name: String) -> BoxFuture<'_, Result<(), NotAccepted>> {
+        Box::pin(async move {
+            let id = self.volumes.stand_in(&name).await?;
+            // From here on it is done, also if we die.
+            self.store.replace_volume(&name, &id).await?;
+            self.volumes.accept(&name, &id);
+            self.replaced.notify_one();
+            let words = format!("{name}: the disk that stands there is the volume from now on");
+            self.journal.tell(Topic::Volume(name), EventKind::VolumeReplaced, words);
+            Ok(())
+        })
+    }
+
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
-        for (condition, words) in [
-            (VolumeCondition::Missing, "not there"),
-            (VolumeCondition::Failing, "failing"),
-            (VolumeCondition::ReadOnly, "read-only"),
-            (VolumeCondition::Full, "full"),
+        for (state, words) in [
+            (VolumeState::Missing, "not there"),
+            (VolumeState::Failing, "failing"),
+            (VolumeState::ReadOnly, "read-only"),
+            (VolumeState::Full, "full"),
         ] {
             let health = self.volumes.health();
-            let count = health.iter().filter(|v| self::condition(v) == condition).count();
+            let count = health.iter().filter(|v| v.state == state).count();
             if count > 0 {
                 problems.push(format!("{count} of {} volumes {words}", health.len()));
             }
@@ -129,25 +162,14 @@ impl StorageControl for Storage {
     }
 }
 
-/// How a volume is.
-pub(super) fn condition(health: &VolumeHealth) -> VolumeCondition {
-    match health.state {
-        VolumeState::Ready => VolumeCondition::Ready,
-        VolumeState::Full => VolumeCondition::Full,
-        VolumeState::Failing => VolumeCondition::Failing,
-        VolumeState::ReadOnly => VolumeCondition::ReadOnly,
-        VolumeState::Missing => VolumeCondition::Missing,
-    }
-}
-
 fn volume(health: VolumeHealth, now: WallTime, report: &Report) -> VolumeReport {
-    let state = condition(&health);
     let known = report.volumes.iter().find(|v| *v.volume == *health.path);
     let days = |seconds: Option<u64>| seconds.map(|s| s as f64 / DAY_SECONDS);
     let rate = known.and_then(|v| v.write_rate).map(|rate| rate as f64);
     VolumeReport {
-        state,
+        state: health.state,
         reason: health.reason,
+        replaced: health.replaced,
         path: health.path,
         since: Some(now - WallSpan::from(Duration::from_secs(health.for_seconds))),
         bytes: known.map_or(0, |v| v.used_bytes),

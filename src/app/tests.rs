@@ -332,6 +332,20 @@ async fn a_camera_that_goes_and_comes_back_is_recorded_again_with_the_reason_in_
     let cameras = Cameras::start_at(1, address).await;
     vedette.recording("door").await;
     vedette.gap("door", "disconnected").await;
+    let gone = vedette
+        .eventually("/api/v1/events?camera=door", |list| {
+            let items = list["items"].as_array()?;
+            let kinds: Vec<_> = items.iter().rev().filter_map(|e| e["kind"].as_str()).collect();
+            let gone = items.iter().find(|e| e["kind"] == "camera_disconnected")?;
+            let (first, last) = (kinds.first()?, kinds.last()?);
+            (*first == "camera_connected" && *last == "camera_connected").then(|| gone.clone())
+        })
+        .await;
+    assert_eq!((&gone["source"], &gone["camera"]), (&json!("vedette"), &json!("door")));
+    assert!(gone["note"].as_str().unwrap().starts_with("main: "), "{gone}");
+    let all = vedette.get("/api/v1/events").await;
+    let oldest = all["items"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!(oldest["kind"], "started", "{all:#}");
 
     // A restart while it is off: the gap is the recorder's until it runs again, then the camera's.
     vedette.stop().await;
@@ -361,6 +375,72 @@ async fn a_camera_that_never_answers_is_missing_for_its_own_reason_and_not_start
     let expected = (&json!("unreachable"), &Value::Null);
     assert_eq!((&lasting["reason"], &lasting["end"]), expected, "{timeline:#}");
     vedette.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_empty_disk_takes_a_volume_s_place_when_it_is_accepted_and_what_was_on_the_old_one_is_lost()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    let cameras = Cameras::start(1).await;
+    let vedette = Running::start(folder.path()).await;
+    vedette.add("door", &cameras.urls[0]).await;
+    let old = vedette.closed_segments("door", 2).await;
+    let accept = |volume: &Path| json!({ "volume": volume.to_string_lossy() });
+    let (path, disk) = ("/api/v1/storage/accept-volume", folder.path().join("footage"));
+    let (status, text) = vedette.ask(Method::POST, path, Some(accept(&disk))).await;
+    assert_eq!(status, StatusCode::CONFLICT, "it is what it is: {text}");
+    let lock = json!({ "start": old[0]["start"], "end": old[0]["end"], "note": "evidence" });
+    vedette.change(Method::POST, "/api/v1/cameras/door/locks", lock).await;
+    vedette.stop().await;
+
+    std::fs::rename(&disk, folder.path().join("broken")).unwrap();
+    std::fs::create_dir(&disk).unwrap();
+    let vedette = Running::start(folder.path()).await;
+    let storage = vedette.get("/api/v1/storage").await;
+    let volume = &storage["volumes"][0];
+    assert_eq!((&volume["state"], &volume["replaced"]), (&json!("missing"), &json!(true)));
+    assert_eq!(std::fs::read_dir(&disk).unwrap().count(), 0, "nothing is put there by itself");
+    let nowhere = accept(Path::new("/nowhere"));
+    let (status, _) = vedette.ask(Method::POST, path, Some(nowhere)).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    vedette.change(Method::POST, path, accept(&disk)).await;
+    vedette.recording("door").await;
+    let old_end = at(&old[1]["end"]);
+    vedette
+        .eventually("/api/v1/cameras/door/timeline", |timeline| {
+            let runs = timeline["runs"].as_array()?;
+            let gaps = timeline["gaps"].as_array()?;
+            let lost = gaps.iter().any(|g| {
+                g["reason"] == "disk_error"
+                    && at(&g["start"]) <= at(&old[0]["start"])
+                    && !g["end"].is_null()
+                    && at(&g["end"]) >= old_end
+            });
+            let kept = runs.iter().any(|r| at(&r["start"]) < old_end);
+            (lost && !kept && !runs.is_empty()).then_some(())
+        })
+        .await;
+    for item in vedette.closed_segments("door", 1).await {
+        let path = Path::new(item["volume"].as_str().unwrap()).join(item["path"].as_str().unwrap());
+        assert!(path.starts_with(&disk) && path.exists(), "{}", path.display());
+        assert!(at(&item["start"]) >= old_end);
+    }
+    let noted = |kind: &'static str| {
+        move |list: &Value| list["items"].as_array()?.iter().find(|e| e["kind"] == kind).cloned()
+    };
+    vedette.eventually("/api/v1/events", noted("volume_lost")).await;
+    vedette.eventually("/api/v1/events", noted("volume_back")).await;
+    vedette.eventually("/api/v1/events", noted("volume_replaced")).await;
+    let audit = vedette.get("/api/v1/audit").await;
+    assert_eq!(audit["items"][0]["action"], "volume.accept");
+    vedette.stop().await;
+
+    // It is the volume now, also for the next process.
+    let vedette = Running::start(folder.path()).await;
+    vedette.recording("door").await;
+    assert_eq!(vedette.get("/api/v1/storage").await["volumes"][0]["replaced"], false);
+    vedette.stop().await;
+    cameras.stop().await;
 }
 
 /// The API counts moments back from a monotonic clock, which may differ by microseconds.

@@ -56,6 +56,8 @@ pub(super) struct Ground {
     claimed: Mutex<Option<Claimed>>,
     /// The id that it must carry: the index's word, or what it carried when it was first seen.
     expected: Mutex<Option<String>>,
+    /// What stood in its place when it was last looked for: an id, or a folder without a marker.
+    replaced: Mutex<Option<Option<String>>>,
     /// Written since room was last looked at.
     unseen: AtomicU64,
     /// Then room is looked at again.
@@ -86,6 +88,7 @@ impl Ground {
             counters: Arc::default(),
             claimed: Mutex::default(),
             expected: Mutex::new(expected),
+            replaced: Mutex::default(),
             unseen: AtomicU64::new(0),
             look_after: AtomicU64::new(LEAST_UNSEEN),
             rate: AtomicU64::new(0),
@@ -97,7 +100,12 @@ impl Ground {
     /// Takes the volume into use, if it is there and ours. Blocks.
     pub(super) fn claim(&self) -> Result<(), Unclaimed> {
         let expected = lock(&self.expected).clone();
-        let claimed = marker::claim(&*self.fs, &self.root, expected.as_deref())?;
+        let claimed = marker::claim(&*self.fs, &self.root, expected.as_deref());
+        *lock(&self.replaced) = match &claimed {
+            Err(Unclaimed::Replaced { by, .. }) => Some(by.clone()),
+            _ => None,
+        };
+        let claimed = claimed?;
         *lock(&self.expected) = Some(claimed.id.clone());
         *lock(&self.claimed) = Some(claimed);
         Ok(())
@@ -113,11 +121,20 @@ impl Ground {
         self.availability.begin_generation();
     }
 
-    /// From now on whatever carries a marker there, or nothing, is this volume: a disk was replaced
-    /// on purpose.
-    pub(super) fn accept(&self) {
-        *lock(&self.expected) = None;
-        self.availability.look();
+    /// From now on what carries this id is the volume: a disk was replaced on purpose.
+    pub(super) fn expect(&self, id: &str) {
+        *lock(&self.expected) = Some(id.to_owned());
+        self.availability.try_now();
+    }
+
+    /// The id that it must carry, once that is known.
+    pub(super) fn expected(&self) -> Option<String> {
+        lock(&self.expected).clone()
+    }
+
+    /// What stands in its place, if that is not it: an id, or a folder without a marker.
+    pub(super) fn replaced(&self) -> Option<Option<String>> {
+        lock(&self.replaced).clone().filter(|_| !self.is_claimed())
     }
 
     /// The id it carries, once it was seen.

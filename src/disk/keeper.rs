@@ -119,6 +119,9 @@ impl Keeper {
                 Err(error) => availability.set(state_of(&error), Some(error.to_string())),
             },
             Err(Unclaimed::Away { state, why }) => availability.set(state, Some(why)),
+            Err(Unclaimed::Replaced { why, .. }) => {
+                availability.set(VolumeState::Missing, Some(why));
+            }
             Err(Unclaimed::InUse) => {
                 let why = "another process uses it".to_owned();
                 availability.set(VolumeState::Failing, Some(why));

@@ -27,7 +27,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{id::StreamId, model::WallRange, proto::time::WallSpan};
 
@@ -73,6 +73,8 @@ pub struct Leases(Arc<Inner>);
 struct Inner {
     book: Mutex<Book>,
     counters: LeaseCounters,
+    /// Of which stream leases were last broken.
+    broken: watch::Sender<Option<StreamId>>,
 }
 
 impl Leases {
@@ -128,8 +130,18 @@ impl Leases {
         let held = book.streams.get(&stream).into_iter().flat_map(HashMap::values);
         let over = held.filter(|h| h.holds(now) && overlap(&h.range, range));
         let count = over.inspect(|h| h.broken.store(true, SeqCst)).count();
+        drop(book);
         self.0.counters.broken.fetch_add(count as u64, Relaxed);
+        if count > 0 {
+            self.0.broken.send_replace(Some(stream));
+        }
         count
+    }
+
+    /// Changes when leases are broken: carries the stream. How many, the counter says.
+    #[must_use]
+    pub fn watch_broken(&self) -> watch::Receiver<Option<StreamId>> {
+        self.0.broken.subscribe()
     }
 
     /// What was granted and what became of it.

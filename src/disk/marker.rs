@@ -42,6 +42,10 @@ pub(super) enum Unclaimed {
     /// It may come by itself.
     #[error("{why}")]
     Away { state: VolumeState, why: String },
+    /// Something else stands in its place: another volume (its id), or a folder without a marker. It
+    /// may come back by itself, or a person says that this is the volume now.
+    #[error("{why}")]
+    Replaced { why: String, by: Option<String> },
     /// Only a person can mend this.
     #[error("another process uses it")]
     InUse,
@@ -73,16 +77,16 @@ pub(super) fn claim(
     };
     match (&found, expected) {
         (None, Some(_)) => {
-            let why = if fs.device(root).is_ok() {
-                "its marker .vedette/volume.json is missing: is the disk mounted?"
-            } else {
-                "its folder is missing: is the disk mounted?"
-            };
-            return Err(away(VolumeState::Missing, why));
+            if fs.device(root).is_err() {
+                let why = "its folder is missing: is the disk mounted?";
+                return Err(away(VolumeState::Missing, why));
+            }
+            let why = "its marker .vedette/volume.json is missing: is the disk mounted?".to_owned();
+            return Err(Unclaimed::Replaced { why, by: None });
         }
         (Some(id), Some(expected)) if id != expected => {
             let why = format!("another volume is mounted there ({id}, expected {expected})");
-            return Err(away(VolumeState::Missing, why));
+            return Err(Unclaimed::Replaced { why, by: Some(id.clone()) });
         }
         _ => {}
     }

@@ -21,8 +21,10 @@
 //!   [`VolumeState`] and ends by itself (`keeper.rs`).
 //! * A file's name is final from its first byte and is never used twice.
 
+mod accept;
 mod completion;
 mod counters;
+pub mod deleted;
 mod fs;
 mod ground;
 mod keeper;
@@ -45,6 +47,7 @@ mod tests;
 #[cfg(test)]
 mod trouble_tests;
 
+pub use accept::NotAccepted;
 pub use completion::{Completion, Completions, Draft, Fault};
 pub use counters::{Latency, VolumeCounters};
 pub use fs::{Entry, Fs, FsFile, RealFs, Space};

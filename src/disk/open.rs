@@ -79,6 +79,9 @@ pub struct Progress {
     pub end: WallTime,
     /// Nothing more will be added.
     pub finished: bool,
+    /// The sync that covers its last byte is over, well or not: its volume does nothing to the file
+    /// any more.
+    pub settled: bool,
 }
 
 /// A segment being written, or written and waiting for its row to be completed.
@@ -106,8 +109,13 @@ impl OpenSegment {
         header_len: u64,
         file: PathBuf,
     ) -> Self {
-        let progress =
-            Progress { fragments: 0, bytes: header_len, end: opened.start, finished: false };
+        let progress = Progress {
+            fragments: 0,
+            bytes: header_len,
+            end: opened.start,
+            finished: false,
+            settled: false,
+        };
         Self {
             opened,
             tracks,
@@ -153,7 +161,13 @@ impl OpenSegment {
             list.push(fragment);
             list.len()
         };
-        self.progress.send_replace(Progress { fragments, bytes, end, finished: false });
+        self.progress.send_replace(Progress {
+            fragments,
+            bytes,
+            end,
+            finished: false,
+            settled: false,
+        });
     }
 
     /// Forgets the fragments that end behind `bytes`; says how many are left.
@@ -169,6 +183,10 @@ impl OpenSegment {
             p.end = end;
         });
         kept
+    }
+
+    pub(super) fn settle(&self) {
+        self.progress.send_modify(|p| p.settled = true);
     }
 
     pub(super) fn finish(&self) {

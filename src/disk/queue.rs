@@ -311,7 +311,8 @@ impl Drop for SegmentWriter {
         self.counters.assigned.fetch_sub(1, Relaxed);
         if !self.closed {
             let (segment, tail) = (self.segment, Vec::new());
-            let close = Command::Close { segment, tail, fragments: 0, now: false };
+            // Whoever takes its place waits for the file.
+            let close = Command::Close { segment, tail, fragments: 0, now: true };
             // Refused only when the thread is gone, and then nothing is open any more.
             let _ = self.queue.submit(self.stream, close);
         }

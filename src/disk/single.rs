@@ -79,6 +79,9 @@ impl Volume {
             Err(Unclaimed::InUse) => return Err(VolumeError::InUse { path: root }),
             // It may come yet: the keeper tries.
             Err(Unclaimed::Away { state, why }) => ground.availability.set(state, Some(why)),
+            Err(Unclaimed::Replaced { why, .. }) => {
+                ground.availability.set(VolumeState::Missing, Some(why));
+            }
         }
         let queue = Arc::new(Queue::new(all.queue_bytes, Arc::clone(&ground.counters)));
         let syncer =
@@ -187,6 +190,7 @@ impl Volume {
             free_bytes: counters.free_bytes.load(Relaxed),
             total_bytes: counters.total_bytes.load(Relaxed),
             writable: state == VolumeState::Ready,
+            replaced: self.ground.replaced().is_some(),
             last_error: reason.clone(),
             reason,
             queue_bytes: self.queue.bytes() as u64,

@@ -29,7 +29,10 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 
 /// How a volume does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
 pub enum VolumeState {
     /// It is written to.
     Ready,

@@ -226,6 +226,7 @@ impl Syncer {
             let Closed { segment, completions, known } = owner;
             let kept = segment.progress().fragments;
             let durable = known && named;
+            segment.settle();
             let told = Completion::Closed { segment: id, bytes: len, kept, durable };
             let _ = completions.send(told);
         }

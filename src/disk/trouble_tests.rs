@@ -83,8 +83,59 @@ async fn another_volume_in_its_place_is_refused_until_somebody_accepts_it() {
     let volumes = open(vec![volume(&path, 0)], &Arc::default(), &[(&path, "another")]);
     let why = volumes.health()[0].reason.clone().unwrap();
     assert!(why.contains("another volume is mounted there"), "{why}");
-    assert!(volumes.accept(&path.to_string_lossy()));
+    let name = path.to_string_lossy();
+    assert!(volumes.health()[0].replaced);
+    let id = volumes.stand_in(&name).await.unwrap();
+    volumes.accept(&name, &id);
     wait_for(&volumes, &path, VolumeState::Ready).await;
+    assert_eq!(volumes.markers(), [(name.to_string(), id)]);
+    assert!(!volumes.health()[0].replaced);
+    assert!(matches!(volumes.stand_in(&name).await, Err(NotAccepted::NotReplaced { .. })));
+    assert!(matches!(volumes.stand_in("/none").await, Err(NotAccepted::Unknown)));
+}
+
+#[tokio::test]
+async fn an_empty_disk_gets_a_marker_when_it_is_accepted_and_a_folder_that_is_not_there_cannot_be()
+{
+    let folder = tempfile::tempdir().unwrap();
+    let (gone, empty) = (folder.path().join("gone"), folder.path().join("empty"));
+    std::fs::create_dir(&empty).unwrap();
+    let volumes = open(
+        vec![volume(&gone, 0), volume(&empty, 0)],
+        &Arc::default(),
+        &[(&gone, "old"), (&empty, "older")],
+    );
+    let (gone, name) = (gone.to_string_lossy(), empty.to_string_lossy());
+    let refused = volumes.stand_in(&gone).await;
+    assert!(matches!(refused, Err(NotAccepted::NotReplaced { .. })), "{refused:?}");
+    let id = volumes.stand_in(&name).await.unwrap();
+    assert_eq!(volumes.stand_in(&name).await.unwrap(), id, "asked again, the same");
+    assert_eq!(volumes.state(&name), Some(VolumeState::Missing), "nothing is changed by asking");
+    volumes.accept(&name, &id);
+    wait_for(&volumes, &empty, VolumeState::Ready).await;
+}
+
+#[tokio::test]
+async fn a_disk_that_is_another_volume_of_the_recorder_is_not_accepted_in_a_second_place() {
+    let folder = tempfile::tempdir().unwrap();
+    let (door, yard) = (folder.path().join("door"), folder.path().join("yard"));
+    let settled = open(vec![volume(&door, 0), volume(&yard, 0)], &Arc::default(), &[]);
+    let known = settled.markers();
+    settled.shut_down().await;
+    drop(settled);
+    // The cables were mixed up.
+    let between = folder.path().join("between");
+    for (from, to) in [(&door, &between), (&yard, &door), (&between, &yard)] {
+        std::fs::rename(from, to).unwrap();
+    }
+    let volumes = open(
+        vec![volume(&door, 0), volume(&yard, 0)],
+        &Arc::default(),
+        &[(&door, &known[0].1), (&yard, &known[1].1)],
+    );
+    let refused = volumes.stand_in(&door.to_string_lossy()).await;
+    let yard = yard.to_string_lossy().into_owned();
+    assert!(matches!(&refused, Err(NotAccepted::IsOther(name)) if *name == yard), "{refused:?}");
 }
 
 #[tokio::test]

@@ -107,6 +107,8 @@ pub struct VolumeHealth {
     pub total_bytes: u64,
     /// It is ready.
     pub writable: bool,
+    /// Another volume, or a folder without a marker, stands in its place: [`Volumes::accept`].
+    pub replaced: bool,
     /// The same as `reason`.
     pub last_error: Option<String>,
     /// Bytes that wait for the writer: what `kill -9` takes beyond the last second.
@@ -257,17 +259,6 @@ impl Volumes {
     pub fn markers(&self) -> Vec<(String, String)> {
         let marker = |v: &Arc<Volume>| Some((v.name().to_owned(), v.ground.id()?));
         self.volumes.iter().filter_map(marker).collect()
-    }
-
-    /// A disk was replaced on purpose: whatever stands at that path now is the volume. Says whether
-    /// there is one of that name.
-    pub fn accept(&self, name: &str) -> bool {
-        let volume = self.get(name);
-        if let Some(volume) = volume {
-            volume.ground.accept();
-            volume.ground.availability.try_now();
-        }
-        volume.is_some()
     }
 
     /// Room was made on a volume: sees how much, and has a full one tried at once.

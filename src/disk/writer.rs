@@ -206,7 +206,7 @@ impl Tools {
         let ground = &*self.ground;
         let folder = path::folder(&draft.camera, draft.role, draft.row.start);
         let absolute = ground.root.join(&folder);
-        let mut fresh = ground.fs.create_folder(&absolute)?;
+        self.make_folder(&absolute)?;
         let (mut n, mut pruned) = (0, 0);
         let (file, relative, path) = loop {
             let name = path::file_name(draft.row.start, n);
@@ -217,7 +217,7 @@ impl Tools {
                 // Somebody deleted the last file in it just now, and the empty folder with it.
                 Err(e) if e.kind() == io::ErrorKind::NotFound && pruned < MAX_PRUNED => {
                     pruned += 1;
-                    fresh |= ground.fs.create_folder(&absolute)?;
+                    self.make_folder(&absolute)?;
                 }
                 Err(e) => return Err(e),
             }
@@ -228,10 +228,19 @@ impl Tools {
             return Err(e);
         }
         // Only now: a folder that is synced before it has the entry is not synced again.
-        let levels = if fresh { usize::MAX } else { 1 };
-        let below = absolute.ancestors().take_while(|a| a.starts_with(&ground.root)).take(levels);
-        below.for_each(|a: &Path| self.syncer.touch_folder(a));
+        self.syncer.touch_folder(&absolute);
         Ok((file, relative, path))
+    }
+
+    /// Makes a folder if it is not there. Those that lead to it are dirty then, whatever becomes of
+    /// the file: the next one finds the folder made, and does not ask whether its name is durable.
+    fn make_folder(&self, absolute: &Path) -> io::Result<()> {
+        let ground = &*self.ground;
+        if ground.fs.create_folder(absolute)? {
+            let above = absolute.ancestors().skip(1).take_while(|a| a.starts_with(&ground.root));
+            above.for_each(|a: &Path| self.syncer.touch_folder(a));
+        }
+        Ok(())
     }
 
     fn append(&self, open: &mut OpenFile, parts: &[Bytes], fragment: Arc<Fragment>) {
@@ -287,11 +296,12 @@ impl Tools {
                 }
             }
         }
-        open.segment.finish();
         let OpenFile { file, segment, completions, len, torn, .. } = open;
         send(&completions, Completion::Finished { segment: segment.opened.id });
-        let closed = Closed { segment, completions, known: !torn && !away };
+        let closed = Closed { segment: Arc::clone(&segment), completions, known: !torn && !away };
         self.syncer.close(file, len, closed, now);
+        // Whoever sees it finished may ask for a sync, and that covers it.
+        segment.finish();
     }
 
     /// Appends all of `parts`.

@@ -13,12 +13,12 @@ use std::{
 
 use bytes::BytesMut;
 
-use super::{ReadError, read, tables};
+use super::{Footage, ReadError, read, tables};
 use crate::{
     disk::{Fs, FsFile},
     model::{ClosedSegment, NewSegment},
     proto::{
-        access_unit::leading_track,
+        access_unit::{TrackIndex, leading_track},
         fmp4::{self, Scan, Torn, Verify},
     },
 };
@@ -33,6 +33,8 @@ pub struct Mended {
     pub closed: ClosedSegment,
     /// Something behind the last whole fragment was cut off.
     pub torn: bool,
+    /// The track that the file's time is told by.
+    pub leading: TrackIndex,
 }
 
 /// Why a file could not be made whole.
@@ -126,7 +128,7 @@ pub fn mend(fs: &dyn Fs, path: &Path, row: &NewSegment) -> Result<Option<Mended>
         tracks: tables.tracks.iter().map(|s| tables::totals(s)).collect(),
         keys: tables::keys(&tables.fragments, leading, lead, row.start),
     };
-    Ok(Some(Mended { closed, torn }))
+    Ok(Some(Mended { closed, torn, leading }))
 }
 
 /// Makes row and file of a closed segment agree again, whose sync said long ago that all of it is on
@@ -144,7 +146,8 @@ pub fn remake(fs: &dyn Fs, path: &Path, row: &NewSegment) -> Result<Option<Mende
     match read(folder, &row.volume, &name.to_string_lossy()) {
         Ok(footage) if footage.opened.id != row.id => return Err(MendError::Foreign),
         Ok(footage) if footage.whole => {
-            return Ok(Some(Mended { closed: footage.closed, torn: false }));
+            let Footage { closed, leading, .. } = footage;
+            return Ok(Some(Mended { closed, torn: false, leading }));
         }
         Ok(_) => {}
         Err(ReadError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {

@@ -14,7 +14,7 @@ use crate::{
     id::{CameraId, RunId, SegmentId, StreamId},
     model::{ClosedSegment, NewSegment, TrackStart},
     proto::{
-        access_unit::leading_track,
+        access_unit::{TrackIndex, leading_track},
         fmp4::{self, Header, Tail, Torn, Verify},
         reason::GapReason,
         time::MediaTime,
@@ -43,6 +43,8 @@ pub struct Footage {
     pub role: String,
     /// Why the run before its run ended; `None` for a reason of a later program.
     pub previous_end: Option<GapReason>,
+    /// The track that its time is told by.
+    pub leading: TrackIndex,
     /// It ends with its tail box. Else it is being written, or torn.
     pub whole: bool,
 }
@@ -185,6 +187,7 @@ fn rows(header: &Header, tables: &Tail, bytes: u64, whole: bool, at: Place) -> O
         slug: identity.slug.clone(),
         role: identity.role.clone(),
         previous_end: GapReason::from_code(identity.previous_end),
+        leading,
         whole,
     })
 }

@@ -30,6 +30,7 @@ pub(super) enum AuditAction {
     TokenCreate,
     TokenRevoke,
     ClockConfirm,
+    VolumeAccept,
 }
 
 impl AuditAction {
@@ -43,6 +44,7 @@ impl AuditAction {
             Self::TokenCreate => "token.create",
             Self::TokenRevoke => "token.revoke",
             Self::ClockConfirm => "clock.confirm",
+            Self::VolumeAccept => "volume.accept",
         }
     }
 }

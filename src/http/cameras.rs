@@ -199,6 +199,10 @@ async fn delete(
                 other => other.into(),
             });
         }
+        if !keep {
+            // Before it is called deleted.
+            worker.storage.camera_deleted(camera.id).await;
+        }
         tracing::info!(camera.slug = %slug, by = %caller.principal.name, keep, "camera deleted");
         let detail = if keep { "footage kept" } else { "with its footage" };
         let target = format!("cameras/{slug}");

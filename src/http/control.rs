@@ -6,7 +6,8 @@ use std::sync::Arc;
 use futures_util::future::BoxFuture;
 
 use crate::{
-    id::StreamId,
+    disk::{self, VolumeState},
+    id::{CameraId, StreamId},
     ingest::StatusSnapshot,
     model::{Camera, Coverage, WallRange},
     proto::{
@@ -76,6 +77,12 @@ pub trait StorageControl: Send + Sync + 'static {
     fn age_hold(&self) -> Option<HoldReport>;
     /// An administrator says that the clock is right: deletion by age goes on. Whether it was held.
     fn confirm_clock(&self) -> bool;
+    /// Notes on the volumes that a camera was deleted with its footage, so that a lost index does not
+    /// bring it back.
+    fn camera_deleted(&self, camera: CameraId) -> BoxFuture<'_, ()>;
+    /// Has the disk that stands in a volume's place be that volume from now on. Done when the index
+    /// remembers it; what lay on the old disk is taken out of the index by and by.
+    fn accept_volume(&self, name: String) -> BoxFuture<'_, Result<(), NotAccepted>>;
     /// What keeps volumes and index from being written as configured, in words; empty when nothing
     /// does.
     fn problems(&self) -> Vec<String>;
@@ -83,39 +90,15 @@ pub trait StorageControl: Send + Sync + 'static {
     fn warnings(&self) -> Vec<String>;
 }
 
-/// What a volume is up to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[schema(as = VolumeState)]
-pub enum VolumeCondition {
-    /// It can be written.
-    Ready,
-    /// No room; it goes on when there is.
-    Full,
-    /// Writes fail.
-    Failing,
-    /// Mounted read-only.
-    ReadOnly,
-    /// Not there: not mounted, or unplugged.
-    Missing,
-}
-
-impl VolumeCondition {
-    /// All of them, for a metric that must exist from the start.
-    pub const ALL: [Self; 5] =
-        [Self::Ready, Self::Full, Self::Failing, Self::ReadOnly, Self::Missing];
-
-    /// As in the API and in labels.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ready => "ready",
-            Self::Full => "full",
-            Self::Failing => "failing",
-            Self::ReadOnly => "read_only",
-            Self::Missing => "missing",
-        }
-    }
+/// Why the disk that stands in a volume's place is not taken for it.
+#[derive(Debug, thiserror::Error)]
+pub enum NotAccepted {
+    /// The disk's.
+    #[error(transparent)]
+    Disk(#[from] disk::NotAccepted),
+    /// The index's.
+    #[error("the index")]
+    Store(#[from] StoreError),
 }
 
 /// A volume.
@@ -124,9 +107,11 @@ pub struct VolumeReport {
     /// Its root folder, by which rows name it.
     pub path: String,
     /// How it is.
-    pub state: VolumeCondition,
+    pub state: VolumeState,
     /// Why it is not ready.
     pub reason: Option<String>,
+    /// Something else stands in its place, which an administrator may accept.
+    pub replaced: bool,
     /// Since when.
     pub since: Option<WallTime>,
     /// Bytes of footage on it.

@@ -18,6 +18,8 @@ use crate::{
 
 use super::locks::LockView;
 
+pub(super) use crate::task::chain;
+
 /// The media type of every error answer.
 pub(super) const PROBLEM_JSON: &str = "application/problem+json";
 
@@ -90,6 +92,10 @@ pub(super) enum ApiError {
     UnknownToken,
     #[error("the camera has no such lock")]
     UnknownLock,
+    #[error("no volume is called `{0}`")]
+    UnknownVolume(String),
+    #[error("this volume's disk cannot be replaced: {0}")]
+    NotAccepted(String),
     #[error("there are as many locks as there can be: take some away first")]
     TooManyLocks,
     #[error(
@@ -148,6 +154,7 @@ impl ApiError {
             | Self::UnknownStream(_)
             | Self::UnknownToken
             | Self::UnknownLock
+            | Self::UnknownVolume(_)
             | Self::UnknownPath => {
                 (StatusCode::NOT_FOUND, "urn:vedette:problem:not-found", "Not found")
             }
@@ -157,7 +164,7 @@ impl ApiError {
             Self::Locked(_) => {
                 (StatusCode::CONFLICT, "urn:vedette:problem:locked", "Footage is locked")
             }
-            Self::SlugTaken(_) | Self::TooManyLocks => {
+            Self::SlugTaken(_) | Self::TooManyLocks | Self::NotAccepted(_) => {
                 (StatusCode::CONFLICT, "urn:vedette:problem:conflict", "Conflict")
             }
             Self::Invalid(_) => {
@@ -227,18 +234,6 @@ impl From<Denied> for ApiError {
             _ => Self::Unavailable(None),
         }
     }
-}
-
-/// An error and its causes in one line.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 /// Marks answers that are problems already, for [`super::layers`]' catch-all.

@@ -72,9 +72,8 @@ use crate::{
 use error::{ApiError, Result};
 
 pub use control::{
-    CameraControl, Completeness, HoldReport, LimitName, LimitReport, ObstacleName, PlanReport,
-    PlannedDeletion, StorageControl, StreamFootage, StreamState, Trouble, VolumeCondition,
-    VolumeReport,
+    CameraControl, Completeness, HoldReport, LimitName, LimitReport, NotAccepted, ObstacleName,
+    PlanReport, PlannedDeletion, StorageControl, StreamFootage, StreamState, Trouble, VolumeReport,
 };
 pub use serve::serve;
 

@@ -3,28 +3,33 @@
 
 use std::collections::HashMap;
 
-use axum::{Json, extract::State};
+use axum::{Json, extract::State, http::StatusCode};
 use serde::Serialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Api, LimitName, LimitReport, ObstacleName, VolumeCondition, VolumeReport,
+    Api, LimitName, LimitReport, NotAccepted, ObstacleName, VolumeReport,
     audit::AuditAction,
     auth::Caller,
     camera_view::RoleName,
-    error::{Problem, Result},
-    extract::Params,
+    error::{ApiError, Mistakes, Problem, Result, chain},
+    extract::{Fields, JsonObject, Params},
 };
 use crate::{
     access::Action,
+    disk::{self, VolumeState},
     id::{Slug, StreamId},
 };
+
+/// Longest path of a volume, characters.
+const MAX_PATH: usize = 4_096;
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(storage))
         .routes(routes!(plan))
         .routes(routes!(confirm_clock))
+        .routes(routes!(accept_volume))
 }
 
 /// The volumes, and how far back footage goes.
@@ -45,9 +50,12 @@ struct Storage {
 struct VolumeView {
     /// Its root folder.
     path: String,
-    state: VolumeCondition,
+    state: VolumeState,
     /// Why it is not ready.
     reason: Option<String>,
+    /// Another volume, or a disk without a marker, stands in its place: `POST /storage/accept-volume`
+    /// has it be this volume.
+    replaced: bool,
     /// Since when it is in that state.
     #[schema(value_type = Option<String>, format = DateTime)]
     since: Option<String>,
@@ -75,6 +83,7 @@ impl From<VolumeReport> for VolumeView {
             path: v.path,
             state: v.state,
             reason: v.reason,
+            replaced: v.replaced,
             since: v.since.map(|t| t.to_string()),
             bytes: v.bytes,
             free_bytes: v.free_bytes,
@@ -257,6 +266,63 @@ async fn confirm_clock(
         })
         .await?;
     Ok(Json(ClockConfirmed { released }))
+}
+
+/// A disk to accept.
+#[derive(Debug, utoipa::ToSchema)]
+#[expect(
+    dead_code,
+    reason = "describes the body for OpenAPI; read by `Fields`, to name every mistake"
+)]
+struct AcceptVolume {
+    /// `path` of the volume whose disk was replaced.
+    #[schema(example = "/srv/footage")]
+    volume: String,
+}
+
+/// Says that the disk that stands in a volume's place, empty or with footage of another recorder, is
+/// that volume from now on. What lay on the old disk is footage no longer: its time becomes gaps for
+/// `disk_error`, locked ranges too, by and by.
+#[utoipa::path(post, path = "/storage/accept-volume", tag = "storage", operation_id = "accept_volume",
+    request_body = AcceptVolume,
+    responses((status = 204),
+        (status = 403, body = Problem, content_type = "application/problem+json"),
+        (status = 404, description = "no volume has that path", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "nothing else stands in its place, or what stands there cannot be used", body = Problem, content_type = "application/problem+json"),
+        (status = 422, body = Problem, content_type = "application/problem+json")))]
+async fn accept_volume(
+    State(api): State<Api>,
+    caller: Caller,
+    JsonObject(body): JsonObject,
+) -> Result<StatusCode> {
+    caller.may(Action::ManageStorage, None)?;
+    let mut mistakes = Mistakes::default();
+    let mut f = Fields::new("", body, &mut mistakes);
+    let volume = f.text("volume", MAX_PATH);
+    if volume.is_none() {
+        f.mistake("volume", "is required: the path of a volume");
+    }
+    f.finish();
+    mistakes.check()?;
+    let volume = volume.unwrap_or_default();
+    let worker = api.clone();
+    api.carry_out(async move {
+        worker.storage.accept_volume(volume.clone()).await.map_err(|e| refused(&volume, e))?;
+        tracing::warn!(by = %caller.principal.name, %volume, "another disk is a volume now");
+        let detail = "the disk in its place is the volume; footage of the old one is given up";
+        caller.note(&worker, AuditAction::VolumeAccept, &volume, detail).await;
+        Ok(())
+    })
+    .await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+fn refused(volume: &str, error: NotAccepted) -> ApiError {
+    match error {
+        NotAccepted::Store(error) => error.into(),
+        NotAccepted::Disk(disk::NotAccepted::Unknown) => ApiError::UnknownVolume(volume.to_owned()),
+        NotAccepted::Disk(error) => ApiError::NotAccepted(chain(&error)),
+    }
 }
 
 impl LimitView {

@@ -13,9 +13,9 @@
 //!
 //! # What stays in the ring
 //!
-//! Units from the newest key frame on (so that a player starts at once), and those which cannot be
-//! read from disk yet ([`Channel::mark_readable`]), so that recorded footage joins live without a
-//! hole; never more than [`Limits::per_stream`] bytes a stream. When all streams together exceed
+//! Units from the newest key frame on (so that a player starts at once; from the one before it for a
+//! moment, for those who began there just now), and those which cannot be read from disk yet
+//! ([`Channel::mark_readable`]), so that recorded footage joins live without a hole; never more than [`Limits::per_stream`] bytes a stream. When all streams together exceed
 //! [`Limits::total`], a stream that publishes keeps only its newest group of pictures, and beyond
 //! twice that nothing but the last unit: live then starts at the next key frame.
 //!

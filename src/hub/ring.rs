@@ -18,6 +18,10 @@ use crate::{
     },
 };
 
+/// A group of pictures is kept until the next one has so many units: a reader that began with its
+/// key frame right before the next one came has yet to take what lies between.
+const LEEWAY: u64 = 32;
+
 #[derive(Debug)]
 enum Entry {
     Unit { run: Arc<Run>, unit: Arc<AccessUnit>, key: bool },
@@ -37,6 +41,8 @@ pub(super) struct Ring {
     gathered: usize,
     /// Position of the newest key frame of the leading track of the current run.
     newest_key: Option<u64>,
+    /// Of the one before it in the same run.
+    key_before: Option<u64>,
     /// One past the last position that can be read from disk; `None` when nobody records.
     readable: Option<u64>,
     /// One past the last position that was ever marked so: kept when the recorder goes.
@@ -56,6 +62,7 @@ impl Ring {
             bytes: 0,
             gathered: 0,
             newest_key: None,
+            key_before: None,
             readable: None,
             recorded: 0,
             current: None,
@@ -78,7 +85,7 @@ impl Ring {
         }
         self.leading = leading_track(&run.tracks);
         self.current = Some(run);
-        self.newest_key = None;
+        (self.newest_key, self.key_before) = (None, None);
         true
     }
 
@@ -91,7 +98,8 @@ impl Ring {
     pub(super) fn push(&mut self, run: &Arc<Run>, unit: Arc<AccessUnit>) -> bool {
         let key = unit.random_access && unit.track == self.leading;
         if key {
-            self.newest_key = Some(self.end_position());
+            let key = Some(self.end_position());
+            self.key_before = std::mem::replace(&mut self.newest_key, key);
         }
         self.bytes += unit.len();
         self.gathered += unit.len();
@@ -108,7 +116,7 @@ impl Ring {
     pub(super) fn end(&mut self, run: RunId, reason: GapReason) {
         self.entries.push_back(Entry::Ended { run, reason });
         self.current = None;
-        self.newest_key = None;
+        (self.newest_key, self.key_before) = (None, None);
         self.trim();
     }
 
@@ -140,7 +148,9 @@ impl Ring {
     fn trim(&mut self) {
         let end = self.end_position();
         let newest_key = self.newest_key.unwrap_or(end);
-        let wanted = newest_key.min(self.readable.unwrap_or(end));
+        let young = end.saturating_sub(newest_key) < LEEWAY;
+        let group = self.key_before.filter(|_| young).unwrap_or(newest_key);
+        let wanted = group.min(self.readable.unwrap_or(end));
         // Readers are woken at each push, so a short tail is enough for them even where neither a
         // key frame nor a recorder asks for more (a gap between runs, say).
         let wanted = wanted.min(end.saturating_sub(64));

@@ -72,6 +72,27 @@ fn a_new_player_starts_at_the_newest_key_frame() {
 }
 
 #[test]
+fn a_player_that_comes_right_before_a_key_frame_gets_the_rest_of_the_group_too() {
+    let hub = hub(1 << 20, 1 << 30);
+    let channel = hub.channel(STREAM);
+    let mut publisher = channel.publish(run(1)).unwrap();
+    for n in 0..200 {
+        publisher.push(unit(n, n % 100 == 0, 10));
+    }
+    let mut player = channel.subscribe(Start::KeyFrame);
+    // While it sends the first, the next group begins.
+    for n in 200..210 {
+        publisher.push(unit(n, n % 100 == 0, 10));
+    }
+    assert_eq!(drain(&mut player), (100..210).collect::<Vec<_>>());
+    for n in 210..300 {
+        publisher.push(unit(n, false, 10));
+    }
+    let kept = drain(&mut channel.subscribe(Start::Oldest));
+    assert_eq!(kept, (200..300).collect::<Vec<_>>(), "then the group before it goes");
+}
+
+#[test]
 fn a_player_that_comes_before_the_first_key_frame_waits_for_it() {
     let hub = hub(1 << 20, 1 << 30);
     let channel = hub.channel(STREAM);

@@ -60,7 +60,11 @@ kinds! {
     Started = "started",
     /// It is stopping in order.
     Stopping = "stopping",
-    /// A stream is no longer recorded.
+    /// A camera's stream sends.
+    CameraConnected = "camera_connected",
+    /// A camera's stream cannot be had; why stands in the detail.
+    CameraDisconnected = "camera_disconnected",
+    /// A stream is no longer recorded though it sends: the disk, or a mistake of ours.
     RecordingLost = "recording_lost",
     /// A stream is recorded again.
     RecordingBack = "recording_back",
@@ -80,6 +84,8 @@ kinds! {
     LimitsNotKept = "limits_not_kept",
     /// The recorder's clock stepped.
     ClockStep = "clock_step",
+    /// The machine slept: nothing was recorded meanwhile.
+    Slept = "slept",
     /// Deletion by age is held: the clock may be wrong.
     AgeHold = "age_hold",
     /// Deletion by age goes on.
@@ -88,10 +94,14 @@ kinds! {
     IndexTrouble = "index_trouble",
     /// The index is written again.
     IndexBack = "index_back",
-    /// The index was unusable and was made anew from the files.
+    /// The index was unusable, or gone; one that is unusable is kept aside.
+    IndexLost = "index_lost",
+    /// It was made anew from the files.
     IndexRebuilt = "index_rebuilt",
-    /// The index was copied.
-    Backup = "backup",
+    /// An administrator had another disk take the place of a volume.
+    VolumeReplaced = "volume_replaced",
+    /// More happened than could be noted; how much stands in the detail.
+    EventsDropped = "events_dropped",
     /// A kind that this version does not know.
     Other = "other",
 }

@@ -15,6 +15,8 @@
 //!
 //! # Invariants
 //!
+//! * What was deleted does not come back: the volumes say what was being deleted when the index was
+//!   lost ([`crate::disk::deleted`]); such files are put into `unlink`. A lock goes before that.
 //! * No footage is ever deleted here, and no file is touched that the recorder did not make. What is
 //!   mended is mended by [`crate::footage::mend`], which cuts only behind the last whole fragment.
 //! * A volume that is not there says nothing: its rows stay, and what is missing of a run may be on
@@ -23,6 +25,7 @@
 //!   while it does.
 
 pub mod check;
+mod deleted;
 pub mod mirror;
 mod pass;
 mod plan;
@@ -44,6 +47,7 @@ pub use progress::Progress;
 pub use reindex::{Reindexed, rebuild, restore};
 pub use walk::{Place, has_footage};
 
+pub(crate) use crate::task::chain;
 use crate::{clock::Clock, disk::Fs, store::StoreError};
 
 /// Key of the value in the index (`store.meta`) that says why a rebuild is under way; empty or
@@ -84,16 +88,4 @@ pub enum RebuildError {
     /// It was told to stop.
     #[error("stopped half-way; asked again, it goes on where it was")]
     Stopped,
-}
-
-/// An error with its causes, for the log and for findings.
-pub(crate) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }

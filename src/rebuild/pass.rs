@@ -17,7 +17,7 @@ use futures_util::{StreamExt, stream};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Place, Progress, RebuildError, Site, chain,
+    Place, Progress, RebuildError, Site, chain, deleted,
     plan::{self, About, After, Piece},
     walk::{self, Folder, Found},
 };
@@ -63,6 +63,8 @@ pub(super) struct Learned {
     pub(super) imported: u64,
     /// Torn files that were made whole.
     pub(super) mended: u64,
+    /// Files of deleted cameras, which are to be unlinked.
+    pub(super) deleted: u64,
     pub(super) unread: Vec<Unread>,
     pub(super) streams: BTreeSet<StreamId>,
     /// Of segments that were read: why the run before ended, and whether they were whole.
@@ -89,6 +91,8 @@ pub(super) struct Pass<'a> {
     pub(super) live: Option<&'a Volumes>,
     /// The index was lost: what it says of the time before now is not to be believed.
     pub(super) anew: bool,
+    /// Cameras that were deleted with their footage, and when.
+    pub(super) gone: HashMap<CameraId, WallTime>,
     pub(super) progress: &'a Progress,
     pub(super) stop: CancellationToken,
 }
@@ -150,6 +154,10 @@ impl Pass<'_> {
             for (found, read) in chunk.map_err(|_| RebuildError::Panicked)? {
                 self.progress.advance(1);
                 match read {
+                    Ok(footage) if self.is_gone(&footage) => {
+                        learned.deleted += 1;
+                        self.store.unlink_files(vec![deleted::unlink(&footage)]).await?;
+                    }
                     Ok(footage) if footage.whole => batch.push(footage),
                     Ok(footage) => {
                         let mended = self.mend(&found, footage).await?;
@@ -169,6 +177,11 @@ impl Pass<'_> {
         drop(reading);
         self.import(&mut batch, folder, known, &mut learned).await?;
         Ok(learned)
+    }
+
+    /// Whether it was deleted with its camera.
+    fn is_gone(&self, footage: &Footage) -> bool {
+        self.gone.get(&footage.camera).is_some_and(|before| footage.opened.start < *before)
     }
 
     /// Makes a torn file whole, unless somebody writes it now.

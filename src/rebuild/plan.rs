@@ -212,7 +212,9 @@ fn gaps(islands: &[Island], about: &About<'_>, line: &mut Line) {
     let mut before: Option<&Island> = None;
     // How far the epoch's footage reaches.
     let first = islands.first().map_or(about.created, |i| i.row.start);
-    let mut reach = about.created.min(first);
+    // A camera may begin with pictures from before the stream was made, and these go first.
+    let deleted = about.known.iter().filter(|g| g.reason == GapReason::Deleted).map(|g| g.start);
+    let mut reach = deleted.min().map_or(first, |at| at.min(first)).min(about.created);
     for island in islands {
         let from = match before {
             Some(last) if last.row.epoch != island.row.epoch => {

@@ -169,6 +169,13 @@ fn of_the_time_before_a_camera_was_added_again_nothing_new_is_missing() {
 }
 
 #[test]
+fn what_was_deleted_may_have_begun_with_pictures_from_before_the_stream_was_made() {
+    let known = [gap(-1, 60, GapReason::Deleted)];
+    let line = line(vec![piece(1, 3, 60)], &about(&known));
+    assert_eq!(line.gaps, [known[0], lasting(120, GapReason::VedetteDown)]);
+}
+
+#[test]
 fn a_stream_without_footage_has_one_gap() {
     assert_eq!(line(Vec::new(), &about(&[])).gaps, [lasting(0, GapReason::Starting)]);
     let hidden = About { after: After::Hidden(at(9)), ..about(&[]) };

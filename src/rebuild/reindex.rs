@@ -7,7 +7,7 @@ use serde::Serialize;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Progress, RebuildError, Site, UNDER_WAY, chain,
+    Progress, RebuildError, Site, UNDER_WAY, chain, deleted,
     pass::{self, Learned, Pass},
     state,
 };
@@ -39,6 +39,8 @@ pub struct Reindexed {
     pub newer: Vec<PathBuf>,
     /// Could not be read; left alone.
     pub unreadable: Vec<PathBuf>,
+    /// Of cameras that were deleted with their footage: not put in, and to be unlinked.
+    pub deleted: u64,
     /// Not the recorder's; left alone.
     pub foreign: Vec<PathBuf>,
     /// Volumes that were not there.
@@ -63,15 +65,19 @@ pub async fn restore(
     for error in wrong {
         tracing::error!(error, "a volume's state.json is passed over");
     }
-    let Some(newest) = newest else { return Ok(None) };
-    let restored = store.restore_state(newest).await?;
-    if !restored.key_fits {
+    let restored = match newest {
+        Some(newest) => Some(store.restore_state(newest).await?),
+        None => None,
+    };
+    // After the locks, which go before it.
+    deleted::not_again(store, site).await?;
+    if restored.is_some_and(|restored| !restored.key_fits) {
         tracing::error!(
             "the key file is another one than the cameras' passwords were sealed with: put the old \
              one back, or enter the passwords again"
         );
     }
-    Ok(Some(restored))
+    Ok(restored)
 }
 
 /// Puts everything into the index that is in files and not in it. May be interrupted and asked again.
@@ -95,8 +101,9 @@ pub async fn rebuild(
     progress.expect(pass::count(&site, &folders.of).await?);
     let mut report =
         Reindexed { away: site.away.clone(), foreign: folders.foreign, ..Reindexed::default() };
-    let pass =
-        Pass { store, site: Arc::clone(&site), live, anew: true, progress, stop: stop.clone() };
+    let gone = deleted::cameras(&site).await?;
+    let (at, stopped) = (Arc::clone(&site), stop.clone());
+    let pass = Pass { store, site: at, live, anew: true, gone, progress, stop: stopped };
     let mut known = pass.known().await?;
     let mut settled: BTreeSet<StreamId> = BTreeSet::new();
     for (folder, at) in &folders.of {
@@ -109,6 +116,7 @@ pub async fn rebuild(
         let learned = pass.adopt(folder, files, &mut known).await?;
         report.segments += learned.imported;
         report.mended += learned.mended;
+        report.deleted += learned.deleted;
         for unread in &learned.unread {
             let path = site.places.get(unread.found.place).map(|p| p.root.join(&unread.found.path));
             let path = path.unwrap_or_default();

@@ -7,12 +7,15 @@
 
 use std::{collections::HashMap, io, path::Path, sync::Arc};
 
-use super::{recovery, rows::Place};
+use super::{
+    recovery,
+    rows::{Place, chain},
+};
 use crate::{
     disk::{Fs, Volumes},
-    footage,
+    footage::{self, MendError, ReadError},
     id::{Role, Slug, StreamId},
-    model::{Segment, WholeSegment},
+    model::{Segment, WallRange, WholeSegment},
     proto::time::{WallSpan, WallTime},
     store::{Store, StoreError},
 };
@@ -28,7 +31,9 @@ const HOUR: WallSpan = WallSpan::from_secs(3_600);
 const AHEAD: WallSpan = WallSpan::from_secs(24 * 3_600);
 
 /// Gives a row to each file of a stream that has none, as far as it is newer than the newest row.
-/// Says how many there were. To be called before the stream is recorded.
+/// Says how many there were. To be called before the stream is recorded, or with `idle` false: only
+/// then it is certain that nobody is about to write to a file that holds nothing yet, and such files,
+/// which a crash left, are deleted.
 ///
 /// # Errors
 ///
@@ -40,16 +45,17 @@ pub async fn unindexed(
     role: Role,
     stream: StreamId,
     now: WallTime,
+    idle: bool,
 ) -> Result<u64, StoreError> {
     let newest = store.segment_before(stream, WallTime::from_micros(i64::MAX)).await?;
     // Without any, it may be a stream whose very first row was lost; an index that was lost is
     // another matter.
     let from = newest.map_or(now - HOUR, |s| s.opened.start);
     let place = Place { slug: slug.clone(), role, stream };
-    adopt(store, volumes, &place, from, now).await
+    look(store, volumes, &place, from..now, idle).await
 }
 
-/// The same from `from` on.
+/// The same from `from` on, while the stream is recorded.
 pub(super) async fn adopt(
     store: &Store,
     volumes: &Volumes,
@@ -57,6 +63,17 @@ pub(super) async fn adopt(
     from: WallTime,
     now: WallTime,
 ) -> Result<u64, StoreError> {
+    look(store, volumes, place, from..now, false).await
+}
+
+async fn look(
+    store: &Store,
+    volumes: &Volumes,
+    place: &Place,
+    range: WallRange,
+    idle: bool,
+) -> Result<u64, StoreError> {
+    let (from, now) = (range.start, range.end);
     let mut adopted = 0;
     for volume in volumes.all() {
         if volumes.absolute(volume.name(), "x").is_err() {
@@ -75,7 +92,7 @@ pub(super) async fn adopt(
                 continue;
             }
         };
-        adopted += from_files(store, volumes, place, volume.name(), &paths, from).await?;
+        adopted += from_files(store, volumes, place, volume.name(), &paths, from, idle).await?;
     }
     Ok(adopted)
 }
@@ -87,6 +104,7 @@ async fn from_files(
     volume: &str,
     paths: &[String],
     from: WallTime,
+    idle: bool,
 ) -> Result<u64, StoreError> {
     let known = known_paths(store, place.stream, volume, from).await?;
     let open = volumes.open_segments().of(place.stream);
@@ -113,6 +131,11 @@ async fn from_files(
         match read.await {
             Ok(Ok(segment)) if segment.opened.stream == place.stream => batch.push(segment),
             Ok(Ok(_)) => tracing::warn!(%volume, %path, "not adopted: it is another stream's"),
+            Ok(Err(Unadopted::Empty)) => {
+                if idle && let Err(error) = volumes.remove(volume, path).await {
+                    tracing::warn!(%volume, %path, %error, "cannot delete an empty segment");
+                }
+            }
             Ok(Err(error)) => tracing::warn!(%volume, %path, %error, "not adopted"),
             Err(error) => tracing::error!(%volume, %path, %error, "not adopted"),
         }
@@ -126,15 +149,39 @@ async fn from_files(
     Ok(adopted)
 }
 
+/// Why a file gets no row.
+#[derive(Debug, thiserror::Error)]
+enum Unadopted {
+    #[error("there is nothing in it")]
+    Empty,
+    #[error("it stands nowhere")]
+    Nowhere,
+    #[error("{}", chain(_0))]
+    Read(ReadError),
+    #[error("{}", chain(_0))]
+    Mend(MendError),
+}
+
 /// Makes a file whole where it is torn, and reads its rows.
-fn whole(fs: &dyn Fs, volume: &str, path: &str, absolute: &Path) -> Result<WholeSegment, String> {
+fn whole(
+    fs: &dyn Fs,
+    volume: &str,
+    path: &str,
+    absolute: &Path,
+) -> Result<WholeSegment, Unadopted> {
     let root = absolute.ancestors().nth(Path::new(path).components().count());
-    let root = root.ok_or_else(|| "it stands nowhere".to_owned())?;
-    let read = footage::read(root, volume, path).map_err(|e| super::rows::chain(&e))?;
+    let root = root.ok_or(Unadopted::Nowhere)?;
+    let read = footage::read(root, volume, path).map_err(|error| {
+        let small = || std::fs::metadata(absolute).is_ok_and(|m| m.len() <= footage::NOTHING);
+        match error {
+            ReadError::Empty if small() => Unadopted::Empty,
+            error => Unadopted::Read(error),
+        }
+    })?;
     let (opened, mut closed) = (read.opened, read.closed);
     if !read.whole {
-        let mended = footage::mend(fs, absolute, &opened).map_err(|e| super::rows::chain(&e))?;
-        closed = mended.ok_or_else(|| "there is nothing in it".to_owned())?.closed;
+        let mended = footage::mend(fs, absolute, &opened).map_err(Unadopted::Mend)?;
+        closed = mended.ok_or(Unadopted::Empty)?.closed;
     }
     Ok(WholeSegment { opened, closed })
 }

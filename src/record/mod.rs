@@ -27,6 +27,7 @@ mod epoch;
 mod file;
 mod recorder;
 mod recovery;
+pub mod replaced;
 pub mod returned;
 mod rows;
 pub mod segmenter;

@@ -63,6 +63,8 @@ use trouble::Trouble;
 const LOOK: Duration = Duration::from_millis(100);
 /// How long a stopping recorder waits for its volume.
 const STOP_WITHIN: Duration = Duration::from_secs(8);
+/// Runs remembered that may still stand in the hub's ring.
+const REMEMBERED: usize = 64;
 /// How often it asks for a sync meanwhile.
 const SYNC_AGAIN: Duration = Duration::from_millis(200);
 
@@ -94,6 +96,8 @@ struct Task {
     run: Option<RecordedRun>,
     /// The hub's run that was last given to a recorded one.
     last_live: Option<RunId>,
+    /// Newest runs that were recorded before.
+    recorded_before: Vec<RunId>,
     /// The run with the last row, and where its footage ends; until its end is put.
     tail: Option<(RunId, WallTime)>,
     trouble: Trouble,
@@ -145,6 +149,7 @@ impl Recorder {
             epochs: Epochs::default(),
             run: None,
             last_live: None,
+            recorded_before: Vec::new(),
             tail: None,
             trouble: Trouble::default(),
             changed,
@@ -192,24 +197,28 @@ impl Task {
         // What the index missed of this stream while it was away.
         let Owner { slug, role, .. } = &self.owner;
         let now = self.clock.now();
-        match adopt::unindexed(&self.store, &self.volumes, slug, *role, stream, now).await {
+        match adopt::unindexed(&self.store, &self.volumes, slug, *role, stream, now, true).await {
             Ok(adopted) => drop(self.counters.adopted.fetch_add(adopted, Relaxed)),
             Err(error) => tracing::error!(%stream, error = chain(&error), "files without rows"),
         }
-        let known = self.store.runs(stream).await;
-        match &known {
-            Ok(rows) => self.epochs.learn(rows),
-            Err(error) => tracing::error!(%stream, error = chain(error), "read its epochs"),
-        }
         // A run that was recorded before goes on under another name: it has a hole.
-        if let Some(run) = under_way
-            && (known.is_err() || known.is_ok_and(|rows| rows.iter().any(|r| r.id == run.id)))
-        {
-            self.last_live = Some(run.id);
+        match self.store.runs(stream).await {
+            Ok(mut rows) => {
+                self.epochs.learn(&rows);
+                rows.sort_unstable_by_key(|r| (r.epoch, r.start));
+                let newest = rows.iter().rev().take(REMEMBERED);
+                self.recorded_before.extend(newest.map(|r| r.id));
+            }
+            Err(error) => {
+                tracing::error!(%stream, error = chain(&error), "read its epochs");
+                self.recorded_before.extend(under_way.map(|run| run.id));
+            }
         }
         // From here on footage is expected. Where a gap lasts already this changes nothing.
         let gap = Gap { stream, start: self.clock.now(), end: None, reason: GapReason::Starting };
         self.rows.put(Row::OpenGap(gap));
+        // Whoever watches sees that it listens now.
+        self.status.send_replace(RecorderStatus::Waiting);
 
         let mut next_look = None;
         loop {

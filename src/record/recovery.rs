@@ -22,7 +22,10 @@ use crate::{
     disk::{Fs, OpenSegment, Volumes},
     footage::{self, MendError, Mended},
     id::{RunId, StreamId},
-    model::{Camera, ClosedSegment, Gap, NewSegment, RecordMode, RunRow, Segment, WholeSegment},
+    model::{
+        Camera, ClosedSegment, Gap, NewSegment, RecordMode, RunRow, Segment, TrackStart,
+        WholeSegment,
+    },
     proto::{
         reason::GapReason,
         time::{WallSpan, WallTime},
@@ -32,8 +35,9 @@ use crate::{
 
 /// How long a file may take to be finished whose recorder died.
 const FINISHED_WITHIN: Duration = Duration::from_secs(5);
-/// A segment whose footage ends so near the next one ends where that begins: a hole is longer.
-const JOIN: WallSpan = WallSpan::from_micros(500_000);
+/// The end of a run as the recorder put it, and as its last file tells it, are not further apart: half
+/// a fragment's worth of a clock that is 2 % off.
+const ROUNDING: WallSpan = WallSpan::from_micros(10_000);
 /// Files looked at side by side.
 const AT_ONCE: usize = 8;
 
@@ -170,7 +174,14 @@ pub(super) async fn take_over(
     for left in volumes.open_segments().of(stream) {
         let id = left.opened.id;
         // With the recorder the right to write was dropped: what it had queued is still written.
-        let done = timeout(FINISHED_WITHIN, left.watch().wait_for(|p| p.finished)).await.is_ok();
+        // Then it is synced, and cut where that fails: only after that the file is ours.
+        let mut progress = left.watch();
+        let settled = async {
+            let _ = progress.wait_for(|p| p.finished).await;
+            volumes.sync_now();
+            let _ = progress.wait_for(|p| p.settled).await;
+        };
+        let done = timeout(FINISHED_WITHIN, settled).await.is_ok();
         written.push((left.live_run, numbers_after(&left)));
         if done {
             finished.push(id);
@@ -272,8 +283,8 @@ async fn apply(
 ) -> Result<Outcome, StoreError> {
     match looked {
         Looked::Whole(mended) => {
-            let Mended { closed, torn } = *mended;
-            let end = put(store, row, closed, reason).await?;
+            let torn = mended.torn;
+            let end = put(store, row, *mended, reason).await?;
             Ok(Outcome::Completed { end, torn })
         }
         Looked::Nothing => {
@@ -304,32 +315,69 @@ async fn apply(
     }
 }
 
-/// Up to where the index has the time of this row for recorded, beyond the row itself: the next
-/// segment of its run, or the end of a run that has ended. `None`: it is the last of a run that lasts.
-async fn until(store: &Store, row: &NewSegment) -> Result<Option<WallTime>, StoreError> {
-    match store.next_of_run(row.run, row.start).await? {
-        Some(next) => Ok(Some(next)),
-        None => match store.run(row.run).await? {
-            Some(run) => Ok(run.end),
-            None => Ok(Some(row.start)),
-        },
+/// What the index has behind a row, in its run.
+enum Behind {
+    /// Nothing: it is the last of a run that lasts.
+    Nothing,
+    /// The run's end.
+    End(WallTime),
+    /// A segment.
+    Next(WallTime, Vec<TrackStart>),
+}
+
+impl Behind {
+    /// Up to where the index has the time of the row for recorded.
+    const fn until(&self) -> Option<WallTime> {
+        match self {
+            Self::Nothing => None,
+            Self::End(at) | Self::Next(at, _) => Some(*at),
+        }
     }
+
+    /// Whether nothing is missing between it and what the file holds.
+    ///
+    /// Between two segments the numbers of the units tell, exactly: a fragment may be one picture
+    /// long, and pictures may come seldom.
+    fn follows(&self, row: &NewSegment, file: &Mended) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::End(at) => *at - file.closed.end <= ROUNDING && file.closed.end - *at <= ROUNDING,
+            Self::Next(_, tracks) => {
+                let leading = file.leading.as_usize();
+                let first = |tracks: &[TrackStart]| tracks.get(leading).map(|t| t.first_number);
+                let here = file.closed.tracks.get(leading).map_or(0, |t| t.samples);
+                first(&row.tracks).map(|n| n.saturating_add(here)) == first(tracks)
+            }
+        }
+    }
+}
+
+async fn behind(store: &Store, row: &NewSegment) -> Result<Behind, StoreError> {
+    if let Some((start, tracks)) = store.next_of_run(row.run, row.start).await? {
+        return Ok(Behind::Next(start, tracks));
+    }
+    Ok(match store.run(row.run).await? {
+        Some(run) => run.end.map_or(Behind::Nothing, Behind::End),
+        None => Behind::End(row.start),
+    })
 }
 
 /// Completes a row; where its footage ends.
 async fn put(
     store: &Store,
     row: NewSegment,
-    closed: ClosedSegment,
+    file: Mended,
     reason: GapReason,
 ) -> Result<WallTime, StoreError> {
-    let Some(until) = until(store, &row).await? else {
+    let behind = behind(store, &row).await?;
+    let follows = behind.follows(&row, &file);
+    let closed = file.closed;
+    let Some(until) = behind.until() else {
         let end = closed.end;
         store.close_segment(closed).await?;
         return Ok(end);
     };
-    let apart = until - closed.end;
-    if until > row.start && apart <= JOIN && apart >= WallSpan::ZERO - JOIN {
+    if until > row.start && follows {
         // As the recorder has it: a segment ends where the next one begins.
         store.close_segment(ClosedSegment { end: until, ..closed }).await?;
         return Ok(until);
@@ -343,8 +391,12 @@ async fn put(
 }
 
 /// Takes out a row, and its time out of its run.
-async fn take_out(store: &Store, row: &NewSegment, reason: GapReason) -> Result<(), StoreError> {
-    let until = until(store, row).await?.filter(|&until| until > row.start);
+pub(super) async fn take_out(
+    store: &Store,
+    row: &NewSegment,
+    reason: GapReason,
+) -> Result<(), StoreError> {
+    let until = behind(store, row).await?.until().filter(|&until| until > row.start);
     let Some(end) = until else {
         store.delete_segment(row.id).await?;
         // Takes it out if nothing is left of it.
@@ -353,11 +405,7 @@ async fn take_out(store: &Store, row: &NewSegment, reason: GapReason) -> Result<
         }
         return Ok(());
     };
-    // Rows that are open are not taken for time.
-    let (tracks, keys) = (Vec::new(), Vec::new());
-    let closed = ClosedSegment { id: row.id, end, bytes: 0, damaged: 0, tracks, keys };
-    store.close_segment(closed).await?;
-    store.forget_segments(&[row.id], reason).await?;
+    store.forget_open(row.id, end, reason).await?;
     Ok(())
 }
 

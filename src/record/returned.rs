@@ -85,7 +85,8 @@ async fn returned(
     for camera in store.cameras().await? {
         for stream in &camera.streams {
             let (slug, now) = (&camera.slug, clock.now());
-            mended += adopt::unindexed(store, volumes, slug, stream.role, stream.id, now).await?;
+            mended +=
+                adopt::unindexed(store, volumes, slug, stream.role, stream.id, now, false).await?;
         }
     }
     Ok(mended)

@@ -28,6 +28,7 @@ use tokio::{sync::Notify, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{adopt, counters::RecorderCounters};
+pub(super) use crate::task::chain;
 use crate::{
     clock::Clock,
     disk::Volumes,
@@ -414,18 +415,6 @@ impl RowWriter {
             }
         }
     }
-}
-
-/// An error with its causes, for the log.
-pub(super) fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -336,6 +336,10 @@ impl Segmenter {
 
     /// The disk did not take the last output: what waits is dropped, and outputs that stand in the
     /// queue with it. Says how many units that were.
+    ///
+    /// The run ends, however short what is lost is. A second without video is no gap where packets
+    /// were lost, for units are numbered after that; these have their numbers, and within a run those
+    /// have no hole: readers, and the seam from recorded to live footage, go by them.
     pub fn shed(&mut self, reason: GapReason) -> u64 {
         let queued = self.outputs.drain(..).map(|output| match output {
             Output::Append(plan) => plan.parts.iter().map(|p| p.units.len() as u64).sum(),

@@ -183,6 +183,11 @@ impl Running {
         self.status.wait_for(what).await.unwrap();
     }
 
+    /// It has looked at what was there before, and takes what comes.
+    async fn listening(&mut self) {
+        self.status.changed().await.unwrap();
+    }
+
     async fn recording(&mut self) {
         self.wait_for(|s| matches!(s, RecorderStatus::Recording { .. })).await;
     }

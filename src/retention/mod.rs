@@ -32,6 +32,7 @@
 
 mod forecast;
 mod lanes;
+mod notes;
 pub mod plan;
 mod report;
 mod round;

@@ -187,6 +187,8 @@ pub struct StreamInput {
     pub id: StreamId,
     /// What holds for it: its own limits or its camera's.
     pub limits: RetentionLimits,
+    /// When it was made: it has no older footage, whatever a clock said.
+    pub created: WallTime,
     /// So much is in segments still open.
     pub open_bytes: u64,
     /// The largest segment known of it: the least reserve.

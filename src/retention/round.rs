@@ -15,14 +15,15 @@ use tokio_util::sync::CancellationToken;
 use super::{
     OnHold, Parts, RESERVE_SECONDS, Report, Result, Retention, StreamReport,
     lanes::Lanes,
+    notes::Notes,
     plan::{self, Input, Plan, Step, StreamInput, VolumeInput, Want},
     report,
     settle::Observed,
     unlink::Unlinker,
 };
 use crate::{
-    disk::{Volume, VolumeState},
-    id::StreamId,
+    disk::{Volume, VolumeState, deleted::DeletedSegment},
+    id::{SegmentId, StreamId},
     model::{FootageStream, VolumeUse},
     proto::time::WallTime,
 };
@@ -41,6 +42,7 @@ const REBUILD: &str = "rebuild";
 pub(super) struct Work {
     lanes: Lanes,
     unlinker: Unlinker,
+    notes: Notes,
     /// Volumes whose files could be deleted in the last round.
     usable: BTreeSet<String>,
 }
@@ -50,6 +52,7 @@ impl Work {
         Self {
             lanes: Lanes::new(),
             unlinker: Unlinker::new(parts.store.clone(), Arc::clone(&parts.volumes)),
+            notes: Notes::new(parts.store.clone(), Arc::clone(&parts.volumes)),
             usable: BTreeSet::new(),
         }
     }
@@ -129,6 +132,7 @@ impl Retention {
                 tokio::time::sleep(PAUSE).await;
             }
         }
+        work.notes.tidy(work.usable.iter().map(String::as_str)).await?;
         // A plan whose every pick was refused would come back at once, for ever.
         round.more &= round.deleted > 0;
         let took = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
@@ -253,6 +257,7 @@ impl Retention {
             inputs.push(StreamInput {
                 id: stream.stream,
                 limits: stream.retention,
+                created: stream.created,
                 open_bytes,
                 largest,
                 epochs: lanes.epochs(stream.stream),
@@ -325,13 +330,39 @@ impl Retention {
             }
             ids.push(pick.id);
         }
+        let volume = self.parts.volumes.all().get(step.volume).map(|v| v.name().to_owned());
+        let volume = volume.unwrap_or_default();
+        let noted = self.being_deleted(step, &ids).await?;
+        work.notes.add(&volume, noted).await?;
         let deleted = self.parts.store.delete_segments(&ids).await?;
+        if deleted.deleted.len() < ids.len() {
+            let kept: Vec<SegmentId> =
+                ids.iter().filter(|id| !deleted.deleted.contains(id)).copied().collect();
+            work.notes.keep(&volume, &kept).await;
+        }
         work.lanes.forget(&ids.into_iter().collect::<HashSet<_>>());
         let segments = deleted.deleted.len() as u64;
         self.counters.deleted(step.reason, segments, deleted.bytes);
         round.deleted += segments;
         round.bytes = round.bytes.saturating_add(deleted.bytes);
         Ok(())
+    }
+
+    /// What is to be noted of segments before they are deleted.
+    async fn being_deleted(&self, step: &Step, ids: &[SegmentId]) -> Result<Vec<DeletedSegment>> {
+        let files = self.parts.store.files_of(ids).await?.into_iter();
+        let noted = files.filter_map(|file| {
+            let pick = step.segments.iter().find(|pick| pick.id == file.segment)?;
+            Some(DeletedSegment {
+                segment: file.segment,
+                stream: pick.stream,
+                path: file.path,
+                bytes: file.bytes,
+                start_us: pick.start.as_micros(),
+                end_us: pick.end.as_micros(),
+            })
+        });
+        Ok(noted.collect())
     }
 
     /// Unlinks what waits.
@@ -358,6 +389,7 @@ impl Retention {
             self.observed().entry(volume.to_owned()).or_default().unlinked(bytes, free, written);
         };
         let unlinked = work.unlinker.pass(may, late).await?;
+        work.notes.unlinked(&unlinked.gone);
         if unlinked.files > 0 {
             for volume in self.parts.volumes.all() {
                 // One that is full is tried at once.

@@ -390,6 +390,46 @@ async fn files_that_a_crash_left_without_a_row_are_unlinked_at_start() {
 }
 
 #[tokio::test]
+async fn what_is_noted_as_being_deleted_is_what_is_not_unlinked_yet_also_after_a_restart() {
+    let site = Site::new().await;
+    let (_, door) = site.camera("door", age(5)).await;
+    site.record(door, 10, 0).await;
+    let noted = || crate::disk::deleted::segments(&RealFs, &site.root()).unwrap();
+    let oldest = site.left(door).await[0].opened.clone();
+    let stuck = site.root().join(&oldest.path);
+    std::fs::remove_file(&stuck).unwrap();
+    std::fs::create_dir(&stuck).unwrap();
+    std::fs::write(stuck.join("in the way"), "").unwrap();
+    let round = site.round().await;
+    assert!(round.deleted >= 4 && round.unlinked + 1 == round.deleted, "{round:?}");
+    assert!(noted().iter().any(|n| (n.segment, &n.path) == (oldest.id, &oldest.path)));
+    // What the process before noted and did not come to delete is noted no more.
+    let name = site.root().to_string_lossy().into_owned();
+    let kept = site.left(door).await[0].opened.clone();
+    let stale = crate::disk::deleted::DeletedSegment {
+        segment: kept.id,
+        stream: door,
+        path: kept.path,
+        bytes: 1,
+        start_us: 0,
+        end_us: 1,
+    };
+    site.volumes.note_deleted(&name, vec![stale]).await.unwrap().unwrap();
+    let parts = Parts {
+        store: site.store.clone(),
+        volumes: Arc::clone(&site.volumes),
+        clock: site.clock.clone(),
+        age: AgeHold::never(site.clock.clone()),
+    };
+    let next = Retention::new(SETTINGS, parts);
+    std::fs::remove_file(stuck.join("in the way")).unwrap();
+    std::fs::remove_dir(&stuck).unwrap();
+    next.round().await.unwrap();
+    assert_eq!(noted(), []);
+    assert_eq!(site.store.unlinks_waiting().await.unwrap().0, 0);
+}
+
+#[tokio::test]
 async fn a_file_that_cannot_be_unlinked_waits_and_the_others_go() {
     let site = Site::new().await;
     let (_, door) = site.camera("door", RetentionLimits::default()).await;
@@ -497,8 +537,8 @@ async fn the_task_answers_a_volume_that_asks_and_a_lock_that_goes_and_prunes() {
         stream: None,
         detail: String::new(),
     };
-    site.store.insert_event(event(1, ago(61))).await.unwrap();
-    site.store.insert_event(event(2, ago(59))).await.unwrap();
+    site.store.insert_events(vec![event(1, ago(61))]).await.unwrap();
+    site.store.insert_events(vec![event(2, ago(59))]).await.unwrap();
 
     let stop = CancellationToken::new();
     let health = watch::Sender::new(Health::Stopped { since: Instant::now() });

@@ -17,6 +17,7 @@ use tokio::{
 
 use crate::{
     disk::{self, ReadError, Volumes},
+    id::SegmentId,
     model::PendingUnlink,
     store::{Result, Store},
 };
@@ -62,10 +63,12 @@ impl std::fmt::Debug for Tried {
 }
 
 /// What a pass did.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Unlinked {
     pub(super) files: u64,
     pub(super) failed: u64,
+    /// Which, with their volumes.
+    pub(super) gone: Vec<(String, SegmentId)>,
 }
 
 impl Unlinker {
@@ -214,6 +217,7 @@ impl Unlinker {
         let (mut ids, mut bytes) = (Vec::new(), 0_u64);
         for file in gone {
             ids.push(file.id);
+            sum.gone.push((volume.clone(), file.segment));
             bytes = bytes.saturating_add(file.bytes);
             self.waiting.remove(&file.id);
         }

@@ -5,7 +5,12 @@
 //! start. The cameras are spread over the picture interval, so that forty of them do not send in
 //! the same millisecond, and over the clip, so that they do not show the same.
 
-use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc, time::Duration};
+use std::{
+    cmp::Reverse,
+    collections::{BinaryHeap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -17,7 +22,7 @@ use super::{
 };
 use crate::{
     clock::Clock,
-    hub::{Channel, ClockSource, Hub, Publisher, Run},
+    hub::{Channel, ClockSource, Event, Hub, Position, Publisher, Run, Subscription},
     id::{RunId, StreamId},
     proto::{
         access_unit::{AccessUnit, TrackIndex},
@@ -27,6 +32,9 @@ use crate::{
 };
 
 const MICROS: u64 = 1_000_000;
+/// Groups of pictures kept for whoever reads: a camera does not pass over pictures because a machine
+/// that simulates many of them is busy.
+const KEPT: usize = 4;
 /// RTP ticks between two pictures.
 const PICTURE_TICKS: u64 = 90_000 / FPS;
 
@@ -46,6 +54,36 @@ struct Camera {
     first_gop: u64,
     pictures: u64,
     sounds: u64,
+    kept: Kept,
+}
+
+/// What the ring is held to keep: from so many key frames ago on.
+struct Kept {
+    reader: Subscription,
+    keys: VecDeque<Position>,
+}
+
+impl Kept {
+    fn new(channel: &Arc<Channel>) -> Self {
+        Self { reader: channel.subscribe_to_record(), keys: VecDeque::new() }
+    }
+
+    /// A key frame was published.
+    fn key(&mut self, channel: &Channel) {
+        let mut newest = None;
+        while let Ok(Some(event)) = self.reader.try_next() {
+            if let Event::Unit { position, .. } = event {
+                newest = Some(position);
+            }
+        }
+        self.keys.extend(newest);
+        if self.keys.len() > KEPT
+            && let Some(old) = self.keys.pop_front()
+        {
+            // Up to right before it.
+            channel.mark_readable(Position(old.0.saturating_sub(1)));
+        }
+    }
 }
 
 impl Feed {
@@ -57,16 +95,19 @@ impl Feed {
         sent: Option<SentLog>,
     ) -> Self {
         let interval = MICROS / FPS;
-        let cameras = (1..=cameras)
-            .map(|n| Camera {
+        let camera = |n| {
+            let channel = hub.channel(stream_id(n));
+            Camera {
                 stream: stream_id(n),
-                channel: hub.channel(stream_id(n)),
+                kept: Kept::new(&channel),
+                channel,
                 phase: u64::from(n - 1) * interval / u64::from(cameras),
                 first_gop: u64::from(n - 1) % clip.gops(),
                 pictures: 0,
                 sounds: 0,
-            })
-            .collect();
+            }
+        };
+        let cameras = (1..=cameras).map(camera).collect();
         Self { clip, clock, cameras, sent }
     }
 
@@ -104,7 +145,11 @@ impl Feed {
                     let place = state.place(video, unit.number);
                     sent.note(camera + 1, video, unit.number, place, self.clock.now());
                 }
+                let key = unit.random_access && unit.track == TrackIndex(0);
                 out.push(unit);
+                if key {
+                    state.kept.key(&state.channel);
+                }
             }
             due.push(Reverse((state.phase + state.due(), camera, publisher)));
         }
@@ -195,7 +240,7 @@ fn ticks(ticks: u64) -> MediaTime {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::hub::{Event, Limits, Start};
+    use crate::hub::{Limits, Start};
 
     /// What a camera sends in `seconds`, on a paused clock.
     async fn sent(cameras: u16, of: u16, seconds: u64) -> Vec<Arc<AccessUnit>> {
@@ -238,6 +283,25 @@ mod tests {
         let bodies: Vec<_> = of(0).map(|u| u.body.clone()).collect();
         assert_eq!(bodies[0], bodies[200], "the clip begins again");
         assert_ne!(bodies[0], bodies[25]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_player_that_is_three_groups_behind_misses_nothing() {
+        let hub = Hub::new(Limits { per_stream: 1 << 30, total: 1 << 30 });
+        let clock = Clock::manual(WallTime::from_micros(1_795_341_600_000_000));
+        let feed = Feed::new(Clip::load(None).unwrap(), &hub, 1, clock, None);
+        let stop = CancellationToken::new();
+        let look = async {
+            tokio::time::sleep(Duration::from_millis(10_500)).await;
+            let mut late = hub.channel(stream_id(1)).subscribe(Start::Oldest);
+            let first = late.try_next().unwrap();
+            stop.cancel();
+            first
+        };
+        let (_, first) = tokio::join!(feed.run(stop.clone()), look);
+        let Some(Event::Unit { unit, .. }) = first else { panic!("{first:?}") };
+        // A key frame each second, the newest at ten.
+        assert!((100..=175).contains(&unit.number) && unit.track.0 == 0, "{unit:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -84,7 +84,9 @@ impl Simulator {
     pub async fn bind(settings: Settings, clock: Clock) -> Result<Self, SimulateError> {
         let clip = clip::Clip::load(settings.bitrate)?;
         let cameras = settings.cameras.get();
-        let hub = Arc::new(Hub::new(hub::Limits::default()));
+        // Payloads are the clip's own, whatever the rings hold of them.
+        let limits = hub::Limits { per_stream: 64 << 20, total: usize::MAX };
+        let hub = Arc::new(Hub::new(limits));
         let access = match &settings.login {
             Some((name, password)) => Access::fixed(name, password),
             None => Access::open_to_all(),

@@ -27,7 +27,7 @@ use crate::{
     clock::Clock,
     id::{RunId, SegmentId, StreamId},
     model::{Deleted, WallRange},
-    proto::reason::GapReason,
+    proto::{reason::GapReason, time::WallTime},
 };
 
 /// Segments in one command, so that no other write waits for long: some ten milliseconds.
@@ -57,6 +57,8 @@ struct Run {
 
 const SEGMENT: &str = "select id, stream, run, start_us, end_us, closed, volume, path, bytes
                        from segment where id = ?1";
+/// Rows that are open are not taken for time.
+const CLOSE_AT: &str = "update segment set closed = 1, end_us = ?2 where id = ?1 and closed = 0";
 const DELETE: &str = "delete from segment where id = ?1";
 const UNLINK: &str = "insert into unlink (volume, path, segment, bytes) values (?1, ?2, ?3, ?4)
                       on conflict (volume, path) do nothing";
@@ -101,6 +103,25 @@ impl Store {
     /// for `reason`, and nothing is put into `unlink`.
     pub async fn forget_segments(&self, ids: &[SegmentId], reason: GapReason) -> Result<Deleted> {
         self.take_out(ids, Cause::Lost(reason)).await
+    }
+
+    /// The same for one whose row is open, though its run goes on behind it: up to `end`. Without
+    /// effect when the row is gone.
+    pub async fn forget_open(&self, id: SegmentId, end: WallTime, reason: GapReason) -> Result<()> {
+        let clock = self.clock.clone();
+        self.writer
+            .write("take out an open segment", move |db| {
+                Box::pin(async move {
+                    sqlx::query(CLOSE_AT)
+                        .bind(id)
+                        .bind(end.as_micros())
+                        .execute(&mut *db)
+                        .await
+                        .map_err(failed("close a segment to take it out"))?;
+                    take_out(db, &clock, &[id], Cause::Lost(reason)).await.map(drop)
+                })
+            })
+            .await
     }
 
     async fn take_out(&self, ids: &[SegmentId], cause: Cause) -> Result<Deleted> {

@@ -6,7 +6,7 @@ use super::{
     Result, Store,
     columns::{reason, wall},
     failed,
-    lane::{GAP_FITS, free_lane},
+    lane::{GAP_FITS, free_lane, lanes},
 };
 use crate::{
     id::StreamId,
@@ -52,13 +52,9 @@ const DELETE_EMPTY: &str = "delete from gap
                             where stream = ?1 and end_us is null and start_us >= ?2";
 const END: &str = "update gap set end_us = ?2 where stream = ?1 and end_us is null";
 /// As in `run.rs`.
-pub(super) const OVERLAPPING: &str = "
-    with recursive lanes (lane) as (
-        select min(lane) from gap where stream = ?1
-        union all
-        select (select min(gap.lane) from gap where gap.stream = ?1 and gap.lane > lanes.lane)
-        from lanes where lanes.lane is not null
-    )
+pub(super) const OVERLAPPING: &str = concat!(
+    lanes!("gap"),
+    "
     select gap.stream, gap.lane, gap.start_us, gap.end_us, gap.reason
     from lanes cross join gap on gap.stream = ?1 and gap.lane = lanes.lane and gap.start_us = (
         select max(before.start_us) from gap as before
@@ -70,7 +66,8 @@ pub(super) const OVERLAPPING: &str = "
     from lanes cross join gap
     where gap.stream = ?1 and gap.lane = lanes.lane and gap.start_us > ?2 and gap.start_us < ?3
     order by start_us
-    limit ?4";
+    limit ?4"
+);
 
 impl Store {
     /// Begins a gap, unless one is open; then nothing changes and the older reason stays.

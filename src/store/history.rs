@@ -84,22 +84,24 @@ const INSERT_AUDIT: &str = "
     on conflict (id) do nothing";
 
 impl Store {
-    /// Notes what happened (idempotent).
-    pub async fn insert_event(&self, event: Event) -> Result<()> {
+    /// Notes what happened, in one transaction (idempotent).
+    pub async fn insert_events(&self, events: Vec<Event>) -> Result<()> {
         self.writer
-            .write("note an event", move |db| {
+            .write("note events", move |db| {
                 Box::pin(async move {
-                    sqlx::query(INSERT_EVENT)
-                        .bind(event.id)
-                        .bind(event.at.as_micros())
-                        .bind(event.kind.as_str())
-                        .bind(event.camera)
-                        .bind(event.stream)
-                        .bind(event.detail)
-                        .execute(db)
-                        .await
-                        .map(|_| ())
-                        .map_err(failed("note an event"))
+                    for event in events {
+                        sqlx::query(INSERT_EVENT)
+                            .bind(event.id)
+                            .bind(event.at.as_micros())
+                            .bind(event.kind.as_str())
+                            .bind(event.camera)
+                            .bind(event.stream)
+                            .bind(event.detail)
+                            .execute(&mut *db)
+                            .await
+                            .map_err(failed("note an event"))?;
+                    }
+                    Ok(())
                 })
             })
             .await

@@ -6,24 +6,35 @@ use std::collections::HashMap;
 use sqlx::SqliteConnection;
 
 use super::{
-    Result, Store, failed, gap,
+    Result, Store, StoreError,
+    columns::wall,
+    cut, failed, gap,
     lane::{RUN_FITS, free_lane},
-    run, segment, unlink,
+    packed, run, segment, unlink,
 };
 use crate::{
     clock::Clock,
-    id::RunId,
-    model::{Import, Imported, NewSegment, RunRow, WallRange, WholeSegment},
-    proto::time::{WallSpan, WallTime},
+    id::{RunId, SegmentId},
+    model::{ClosedSegment, Import, Imported, NewSegment, RunRow, WallRange, WholeSegment},
+    proto::{
+        reason::GapReason,
+        time::{WallSpan, WallTime},
+    },
 };
 
-/// Footage no further apart is one run: only a second without video is a gap (FORMAT.md).
-const JOINS: WallSpan = WallSpan::from_micros(999_999);
+/// The end of a file as its fragments tell it, and the beginning of the next as the recorder put it,
+/// are not further apart when nothing is missing between them.
+const JOINS: WallSpan = WallSpan::from_micros(10_000);
 /// Segments in one command when adopting.
 const AT_ONCE: usize = 64;
 /// Where a run is put while its lane is chosen.
 const NOWHERE: i64 = -1;
 
+/// The neighbours of a segment in a run.
+const BEFORE: &str = "select id, end_us, closed from segment where run = ?1 and start_us < ?2
+                      order by start_us desc limit 1";
+const NEXT: &str = "select start_us, track_starts from segment where run = ?1 and start_us > ?2
+                    order by start_us limit 1";
 const IS_KNOWN: &str = "select 1 from segment where id = ?1";
 const IS_STREAM: &str = "
     select 1 from stream cross join camera on camera.id = stream.camera
@@ -52,7 +63,7 @@ impl Store {
 
     /// Adopts closed segments whose rows had been lost into a timeline that is in use: each joins
     /// the run it names where that leaves no hole, else gets one of its own, and gaps make room
-    /// for it. Idempotent by id.
+    /// for it. Where a run turns out to have a hole beside it, the run is cut. Idempotent by id.
     pub async fn adopt_segments(&self, segments: Vec<WholeSegment>) -> Result<Imported> {
         let mut total = Imported::default();
         let mut segments = segments;
@@ -129,22 +140,25 @@ async fn adopt(
         if !admit(db, &whole, &mut done).await? {
             continue;
         }
-        let WholeSegment { mut opened, closed } = whole;
+        let WholeSegment { mut opened, mut closed } = whole;
         let named = opened.run;
-        let range =
-            opened.start..closed.end.clamp(opened.start, opened.start + segment::MAX_SEGMENT);
-        let mut joined = false;
+        closed.end = closed.end.clamp(opened.start, opened.start + segment::MAX_SEGMENT);
+        let mut beside = None;
         for id in [Some(named), instead.get(&named).copied()].into_iter().flatten() {
-            if let Some(run) = run::of_id(db, id).await?
-                && joins(&run, &opened, &range)
-            {
+            let Some(run) = run::of_id(db, id).await? else { continue };
+            let found = Beside::find(db, id, &opened, &closed).await?;
+            // As the recorder has it: a segment ends where the next one begins.
+            let end = found.follows.unwrap_or(closed.end);
+            let range = opened.start..end;
+            if joins(&run, &opened, &range) {
                 join(db, &run, &range).await?;
-                opened.run = id;
-                joined = true;
+                (opened.run, closed.end) = (id, end);
+                beside = Some(found);
                 break;
             }
         }
-        if !joined {
+        let range = opened.start..closed.end;
+        if beside.is_none() {
             if run::of_id(db, named).await?.is_some() {
                 opened.run = RunId::generate(clock);
                 instead.insert(named, opened.run);
@@ -153,10 +167,65 @@ async fn adopt(
             run::insert(db, own_run(&opened, opened.run, range.end)).await?;
             gap::carve(db, opened.stream, range).await?;
         }
+        let (id, start, end) = (opened.id, opened.start, closed.end);
         put(db, opened, closed).await?;
         done.segments += 1;
+        let Some(Beside { before, is_last, follows }) = beside else { continue };
+        if !is_last && follows.is_none() {
+            cut::cut(db, id, end, GapReason::Crash, RunId::generate(clock)).await?;
+        }
+        if let Some((before, its_end)) = before.filter(|&(_, end)| end < start - JOINS) {
+            cut::cut(db, before, its_end, GapReason::Crash, RunId::generate(clock)).await?;
+        }
     }
     Ok(done)
+}
+
+/// What a run has beside a segment that is to join it.
+struct Beside {
+    /// The closed segment before it, and its end.
+    before: Option<(SegmentId, WallTime)>,
+    /// None is behind it.
+    is_last: bool,
+    /// Where the next one begins, if nothing is missing up to there.
+    follows: Option<WallTime>,
+}
+
+impl Beside {
+    async fn find(
+        db: &mut SqliteConnection,
+        run: RunId,
+        opened: &NewSegment,
+        closed: &ClosedSegment,
+    ) -> Result<Self> {
+        let before: Option<(SegmentId, i64, bool)> = sqlx::query_as(BEFORE)
+            .bind(run)
+            .bind(opened.start.as_micros())
+            .fetch_optional(&mut *db)
+            .await
+            .map_err(failed("find the segment before"))?;
+        let next: Option<(i64, Vec<u8>)> = sqlx::query_as(NEXT)
+            .bind(run)
+            .bind(opened.start.as_micros())
+            .fetch_optional(&mut *db)
+            .await
+            .map_err(failed("find the next segment"))?;
+        let mut follows = None;
+        if let Some((next, starts)) = &next {
+            let next = wall(*next);
+            let starts =
+                packed::unpack_starts(starts).map_err(|_| StoreError::Corrupt("track starts"))?;
+            // Where pictures come seldom, the time of the last one is a guess, and only the numbers
+            // say that none is missing.
+            let numbers = opened.tracks.iter().zip(&closed.tracks);
+            let numbers = numbers.map(|(t, total)| t.first_number.saturating_add(total.samples));
+            let meets = next - closed.end <= JOINS && closed.end - next <= JOINS;
+            let counts = numbers.eq(starts.iter().map(|t| t.first_number));
+            follows = (meets || counts).then_some(next);
+        }
+        let before = before.filter(|&(.., closed)| closed).map(|(id, end, _)| (id, wall(end)));
+        Ok(Self { before, is_last: next.is_none(), follows })
+    }
 }
 
 /// Counts what cannot have a row; says whether this one can.

@@ -36,6 +36,25 @@ macro_rules! fits {
 pub(super) const RUN_FITS: &str = fits!("run");
 pub(super) const GAP_FITS: &str = fits!("gap");
 
+/// The lanes of stream ?1 that hold anything, as the table `lanes`: one step in the index for each.
+macro_rules! lanes {
+    ($table:literal) => {
+        concat!(
+            "with recursive lanes (lane) as (
+                 select min(lane) from ",
+            $table,
+            " where stream = ?1
+                 union all
+                 select (select min(more.lane) from ",
+            $table,
+            " as more where more.stream = ?1 and more.lane > lanes.lane)
+                 from lanes where lanes.lane is not null
+             )"
+        )
+    };
+}
+pub(super) use lanes;
+
 /// At most so many, one more a step back of the clock: beyond, the clock is unusable, and an
 /// overlap within the last lane may hide footage from range queries, but not lose it.
 const LANES: i64 = 64;

@@ -212,6 +212,18 @@ impl Store {
         self.writer.shared.trouble.subscribe()
     }
 
+    /// Has a pragma run on the writer's connection. This is how tests make it fail: `query_only`,
+    /// `max_page_count`, `busy_timeout`.
+    #[doc(hidden)]
+    pub async fn pragma(&self, pragma: &'static str) -> Result<()> {
+        let run = self.writer.write("pragma", move |db| {
+            Box::pin(async move {
+                sqlx::query(pragma).fetch_all(db).await.map(|_| ()).map_err(failed("pragma"))
+            })
+        });
+        run.await
+    }
+
     /// Answers when the writer and a reader work.
     pub async fn ping(&self) -> Result<()> {
         self.writer.write("ping", |_| Box::pin(async { Ok(()) })).await?;

@@ -2,7 +2,7 @@
 
 use sqlx::SqliteConnection;
 
-use super::{Result, Store, columns::wall, failed, gap};
+use super::{Result, Store, columns::wall, failed, gap, lane::lanes};
 use crate::{
     id::StreamId,
     proto::{reason::GapReason, time::WallTime},
@@ -12,16 +12,13 @@ use crate::{
 const AT_ONCE: i64 = 250;
 
 /// When a stream's oldest footage begins: the first run of each lane.
-pub(super) const FIRST_RUN: &str = "
-    with recursive lanes (lane) as (
-        select min(lane) from run where stream = ?1
-        union all
-        select (select min(run.lane) from run where run.stream = ?1 and run.lane > lanes.lane)
-        from lanes where lanes.lane is not null
-    )
+pub(super) const FIRST_RUN: &str = concat!(
+    lanes!("run"),
+    "
     select min((select min(run.start_us) from run
                 where run.stream = ?1 and run.lane = lanes.lane))
-    from lanes";
+    from lanes"
+);
 /// Gaps that ended by ?2, oldest first.
 pub(super) const OLD_GAPS: &str = "
     select lane, start_us, end_us from gap

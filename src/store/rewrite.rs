@@ -2,10 +2,10 @@
 
 use sqlx::SqliteConnection;
 
-use super::{Result, Store, StoreError, columns::wall, failed};
+use super::{Result, Store, StoreError, columns::wall, failed, packed};
 use crate::{
     id::{RunId, SegmentId, StreamId},
-    model::{Gap, RunRow},
+    model::{Gap, RunRow, TrackStart},
     proto::time::WallTime,
 };
 
@@ -88,10 +88,14 @@ impl Store {
         Ok(end.map(wall))
     }
 
-    /// Where the segment of a run begins that follows the one from `start`.
-    pub async fn next_of_run(&self, run: RunId, start: WallTime) -> Result<Option<WallTime>> {
-        let next: Option<i64> = sqlx::query_scalar(
-            "select start_us from segment where run = ?1 and start_us > ?2
+    /// Where the segment of a run begins that follows the one from `start`, and each of its tracks.
+    pub async fn next_of_run(
+        &self,
+        run: RunId,
+        start: WallTime,
+    ) -> Result<Option<(WallTime, Vec<TrackStart>)>> {
+        let next: Option<(i64, Vec<u8>)> = sqlx::query_as(
+            "select start_us, track_starts from segment where run = ?1 and start_us > ?2
              order by start_us limit 1",
         )
         .bind(run)
@@ -99,7 +103,10 @@ impl Store {
         .fetch_optional(&self.readers)
         .await
         .map_err(failed("find the next segment of a run"))?;
-        Ok(next.map(wall))
+        let Some((start, starts)) = next else { return Ok(None) };
+        let starts =
+            packed::unpack_starts(&starts).map_err(|_| StoreError::Corrupt("track starts"))?;
+        Ok(Some((wall(start), starts)))
     }
 
     /// A run by its id.

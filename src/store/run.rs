@@ -8,7 +8,7 @@ use super::{
     Result, Store,
     columns::{small, wall},
     failed,
-    lane::{RUN_FITS, free_lane},
+    lane::{RUN_FITS, free_lane, lanes},
 };
 use crate::{
     id::{RunId, StreamId},
@@ -40,13 +40,9 @@ impl Row {
 const INSERT: &str = "insert into run (id, stream, lane, epoch, start_us, end_us)
                       values (?1, ?2, ?3, ?4, ?5, ?6)";
 /// Runs of a lane that reach into [?2, ?3) from before, and those that begin in it.
-pub(super) const OVERLAPPING: &str = "
-    with recursive lanes (lane) as (
-        select min(lane) from run where stream = ?1
-        union all
-        select (select min(run.lane) from run where run.stream = ?1 and run.lane > lanes.lane)
-        from lanes where lanes.lane is not null
-    )
+pub(super) const OVERLAPPING: &str = concat!(
+    lanes!("run"),
+    "
     select run.id, run.stream, run.epoch, run.start_us, run.end_us
     from lanes cross join run on run.id = (
         select before.id from run as before
@@ -60,7 +56,8 @@ pub(super) const OVERLAPPING: &str = "
     where run.stream = ?1 and run.lane = lanes.lane and run.start_us > ?2 and run.start_us < ?3
         and (run.end_us is null or run.end_us > run.start_us)
     order by start_us, id
-    limit ?4";
+    limit ?4"
+);
 const BY_ID: &str = "select id, stream, epoch, start_us, end_us from run where id = ?1";
 const OF_STREAM: &str = "select id, stream, epoch, start_us, end_us from run
                          where stream = ?1 order by start_us, id";

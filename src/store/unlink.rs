@@ -25,6 +25,21 @@ struct Row {
     bytes: i64,
 }
 
+impl Row {
+    fn into_pending(self) -> PendingUnlink {
+        PendingUnlink {
+            id: self.id,
+            segment: self.segment,
+            volume: self.volume,
+            path: self.path,
+            bytes: unsigned(self.bytes),
+        }
+    }
+}
+
+const FILE: &str = "
+    select 0 as id, segment.id as segment, volume.path as volume, segment.path, segment.bytes
+    from segment cross join volume on volume.id = segment.volume where segment.id = ?1";
 pub(super) const PAGE: &str = "
     select unlink.id, unlink.segment, volume.path as volume, unlink.path, unlink.bytes
     from unlink cross join volume on volume.id = unlink.volume
@@ -53,14 +68,22 @@ impl Store {
             .fetch_all(&self.readers)
             .await
             .map_err(failed("list files to unlink"))?;
-        let pending = |row: Row| PendingUnlink {
-            id: row.id,
-            segment: row.segment,
-            volume: row.volume,
-            path: row.path,
-            bytes: unsigned(row.bytes),
-        };
-        Ok(rows.into_iter().map(pending).collect())
+        Ok(rows.into_iter().map(Row::into_pending).collect())
+    }
+
+    /// The files of segments, as they stand here once their rows are deleted (without an `id`).
+    pub async fn files_of(&self, ids: &[SegmentId]) -> Result<Vec<PendingUnlink>> {
+        let mut files = Vec::with_capacity(ids.len());
+        let mut snapshot = self.snapshot().await?;
+        for id in ids {
+            let row: Option<Row> = sqlx::query_as(FILE)
+                .bind(id)
+                .fetch_optional(&mut *snapshot)
+                .await
+                .map_err(failed("find the file of a segment"))?;
+            files.extend(row.map(Row::into_pending));
+        }
+        Ok(files)
     }
 
     /// Forgets them: they are unlinked and their folders are synced (or they were not there).

@@ -16,9 +16,11 @@
 //!   one that connects and dies at once is no recovery.
 
 mod backoff;
+mod chain;
 mod stop;
 mod supervise;
 
 pub use backoff::{Backoff, Policy};
+pub use chain::chain;
 pub use stop::Stop;
 pub use supervise::{Attempt, Connects, Ended, Failure, Health, Retry, supervise};

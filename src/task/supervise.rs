@@ -14,7 +14,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, error, info, warn};
 
-use super::backoff::{Backoff, Policy};
+use super::{
+    backoff::{Backoff, Policy},
+    chain,
+};
 use crate::proto::reason::GapReason;
 
 /// Which class of wait follows a failure.
@@ -225,18 +228,6 @@ fn verdict<E: Failure>(outcome: &Option<Result<Result<(), E>, JoinError>>) -> (R
 
 fn internal(detail: String) -> Ended {
     Ended { reason: GapReason::Internal, detail: detail.into() }
-}
-
-/// An error and its causes in one line.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(": ");
-        text.push_str(&cause.to_string());
-        source = cause.source();
-    }
-    text
 }
 
 #[cfg(test)]

@@ -77,6 +77,7 @@ fn input(cameras: usize, max_age_seconds: Option<u64>, free: u64) -> Input {
     let streams = (0..cameras).map(|n| StreamInput {
         id: StreamId(n as i64),
         limits: RetentionLimits { max_age_seconds, max_bytes: None },
+        created: WallTime::from_micros(0),
         open_bytes: SEGMENT_BYTES / 2,
         largest: SEGMENT_BYTES,
         epochs: Vec::new(),

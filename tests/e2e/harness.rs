@@ -55,9 +55,20 @@ pub(crate) fn free_port() -> u16 {
 pub(crate) fn run(command: &mut Command) -> Output {
     let shown = format!("{command:?}");
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|e| panic!("{shown}: {e}"));
-    let errors = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{shown}: {}\n{errors}", output.status);
+    let said = |bytes| String::from_utf8_lossy(bytes);
+    let (errors, said) = (said(&output.stderr), said(&output.stdout));
+    assert!(output.status.success(), "{shown}: {}\n{errors}{said}", output.status);
     output
+}
+
+/// The binary, with none of our settings from outside: a variable that it does not know is a mistake to it.
+pub(crate) fn binary() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_vedette"));
+    let ours = std::env::vars_os().map(|(name, _)| name);
+    for name in ours.filter(|name| name.as_encoded_bytes().starts_with(b"VEDETTE_")) {
+        command.env_remove(name);
+    }
+    command
 }
 
 /// The test clips, made by ffmpeg once for all tests. 10 s, 25 fps, a key frame a second.
@@ -277,7 +288,7 @@ impl Vedette {
     pub(crate) fn launch(&mut self) {
         let log =
             std::fs::File::options().create(true).append(true).open(self.dir.join("log")).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_vedette"))
+        let child = binary()
             .args(["serve", "--config"])
             .arg(self.dir.join("vedette.toml"))
             .env("VEDETTE_ADMIN_PASSWORD", PASSWORD)
@@ -390,6 +401,21 @@ impl Vedette {
                 self.segments(slug).into_iter().filter(|s| s["state"] == "closed").collect();
             (closed.len() >= count).then_some(closed)
         })
+    }
+
+    /// The sum of a metric over the lines that hold `of`.
+    pub(crate) fn metric(&self, name: &str, of: &str) -> f64 {
+        let answer = self.http_client.get(format!("{}/metrics", self.http)).send().unwrap();
+        let text = answer.text().unwrap();
+        let values = text.lines().filter_map(|line| {
+            let rest = line.strip_prefix(name)?;
+            let (labels, value) = rest.rsplit_once(' ')?;
+            let ours = (labels.is_empty() || labels.starts_with('{')) && labels.contains(of);
+            ours.then(|| value.parse::<f64>().unwrap())
+        });
+        let values: Vec<f64> = values.collect();
+        assert!(!values.is_empty(), "no {name} of {of} in {text}");
+        values.iter().sum()
     }
 
     /// All segment files of a camera, in order of time.

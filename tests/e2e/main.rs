@@ -18,4 +18,5 @@ mod operation;
 mod recorded;
 mod recording;
 mod retina_client;
+mod simulated;
 mod trick;

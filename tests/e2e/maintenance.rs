@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
-use crate::harness::{Camera, Clip, Vedette, run};
+use crate::harness::{Camera, Clip, Vedette, binary, run};
 
 /// The README's commands about the index, as they stand there.
 fn commands() -> Vec<Vec<String>> {
@@ -21,7 +21,7 @@ fn commands() -> Vec<Vec<String>> {
 fn vedette(vedette: &Vedette, arguments: &[String]) -> Command {
     let copy = vedette.dir.join("index-copy.db").display().to_string();
     let arguments = arguments.iter().map(|a| a.replace("/backup/index.db", &copy));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vedette"));
+    let mut command = binary();
     command
         .args(arguments)
         .arg("--config")

@@ -6,13 +6,13 @@ use std::{
 };
 
 use crate::harness::{
-    Camera, Clip, PASSWORD, Vedette, assert_consecutive, eventually, ffmpeg, run,
+    Camera, Clip, PASSWORD, Vedette, assert_consecutive, binary, eventually, ffmpeg, run,
 };
 
 #[test]
 fn the_demo_records_its_cameras_and_prints_addresses_that_play() {
     let dir = tempfile::tempdir().unwrap();
-    let mut demo = Command::new(env!("CARGO_BIN_EXE_vedette"))
+    let mut demo = binary()
         .args(["demo", "--data"])
         .arg(dir.path())
         .env("VEDETTE_ADMIN_PASSWORD", PASSWORD)

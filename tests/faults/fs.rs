@@ -24,6 +24,7 @@ use std::{
 use bytes::Bytes;
 use vedette::disk::{Entry as DirEntry, Fs, FsFile, RealFs, Space};
 
+const ENOENT: i32 = 2;
 pub(crate) const EIO: i32 = 5;
 pub(crate) const ENOSPC: i32 = 28;
 pub(crate) const EROFS: i32 = 30;
@@ -90,6 +91,8 @@ pub(crate) struct Faults {
     /// These wait until they are let go.
     pub(crate) hold: BTreeSet<Call>,
     pub(crate) read_only: bool,
+    /// The disk is not there: no name is, and what was open fails.
+    pub(crate) missing: bool,
 }
 
 #[derive(Debug, Default)]
@@ -155,6 +158,11 @@ impl Disk {
         if state.dead {
             return Err(error(EIO));
         }
+        if state.faults.missing {
+            state.failed += 1;
+            let open = matches!(call, Call::Append | Call::Truncate | Call::Sync | Call::SyncAll);
+            return Err(error(if open { EIO } else { ENOENT }));
+        }
         let writes = !matches!(call, Call::Sync | Call::SyncFolder | Call::SyncAll | Call::Read);
         if state.faults.read_only && writes {
             state.failed += 1;
@@ -215,6 +223,11 @@ impl FaultFs {
         new
     }
 
+    /// The folder beneath.
+    pub(crate) fn root(&self) -> &Path {
+        &self.0.root
+    }
+
     /// Changes what goes wrong.
     pub(crate) fn faults(&self, change: impl FnOnce(&mut Faults)) {
         change(&mut self.0.lock().faults);
@@ -251,6 +264,10 @@ impl FaultFs {
 
     pub(crate) fn holds(&self) -> bool {
         !self.0.lock().faults.hold.is_empty()
+    }
+
+    pub(crate) fn is_missing(&self) -> bool {
+        self.0.lock().faults.missing
     }
 
     pub(crate) fn is_waiting(&self, call: Call) -> bool {
@@ -471,8 +488,18 @@ impl Fs for FaultFs {
         fs::read(path)
     }
 
+    fn device(&self, path: &Path) -> io::Result<u64> {
+        if self.0.lock().faults.missing {
+            return Err(error(ENOENT));
+        }
+        RealFs.device(path)
+    }
+
     fn space(&self, _: &Path) -> io::Result<Space> {
         let state = self.0.lock();
+        if state.faults.missing {
+            return Err(error(ENOENT));
+        }
         let total = state.faults.capacity.unwrap_or(1 << 40);
         Ok(Space { free: total.saturating_sub(Disk::used(&state)), total })
     }
@@ -560,5 +587,67 @@ impl FsFile for FaultFile {
         }
         self.disk.note(&mut state, Op::Forget(self.inode));
         Ok(())
+    }
+}
+
+/// Several of them side by side, each below its root.
+#[derive(Clone, Debug)]
+pub(crate) struct Shelf(pub(crate) Vec<FaultFs>);
+
+impl Shelf {
+    fn of(&self, path: &Path) -> io::Result<&FaultFs> {
+        // What they stand in is anybody's.
+        let found = self.0.iter().find(|disk| path.starts_with(disk.root()));
+        found.or(self.0.first()).ok_or_else(|| error(ENOENT))
+    }
+}
+
+impl Fs for Shelf {
+    fn create_folder(&self, path: &Path) -> io::Result<bool> {
+        self.of(path)?.create_folder(path)
+    }
+
+    fn create_file(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        self.of(path)?.create_file(path)
+    }
+
+    fn open_file(&self, path: &Path) -> io::Result<Arc<dyn FsFile>> {
+        self.of(path)?.open_file(path)
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        self.of(path)?.sync_folder(path)
+    }
+
+    fn sync_all(&self, root: &Path) -> io::Result<()> {
+        self.of(root)?.sync_all(root)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        self.of(path)?.remove_file(path)
+    }
+
+    fn remove_folder(&self, path: &Path) -> io::Result<()> {
+        self.of(path)?.remove_folder(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.of(from)?.rename(from, to)
+    }
+
+    fn list(&self, path: &Path) -> io::Result<Vec<DirEntry>> {
+        self.of(path)?.list(path)
+    }
+
+    fn read(&self, path: &Path) -> io::Result<Vec<u8>> {
+        self.of(path)?.read(path)
+    }
+
+    fn device(&self, path: &Path) -> io::Result<u64> {
+        self.of(path)?.device(path)
+    }
+
+    fn space(&self, root: &Path) -> io::Result<Space> {
+        self.of(root)?.space(root)
     }
 }

@@ -7,6 +7,9 @@
 //! cut.rs    journal ─▶ what a power cut may leave     verify.rs   the index against files and cameras
 //! ```
 //!
+//! Schedules: `power_cut.rs`, `trouble.rs` (one disk), `several.rs` (disks that come and go),
+//! `database.rs`, `clock_steps.rs`, `deletion.rs`.
+//!
 //! Cases are random; the one that fails is printed, shrunk. `PROPTEST_CASES` says how many
 //! (`make faults`: ten thousand).
 
@@ -17,9 +20,13 @@
     reason = "a test that finds what it did not expect should stop there"
 )]
 
+mod clock_steps;
 mod cut;
+mod database;
+mod deletion;
 mod fs;
 mod power_cut;
+mod several;
 mod site;
 mod trouble;
 mod verify;

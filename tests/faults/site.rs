@@ -13,7 +13,8 @@
 //! log from being begun anew (`wal.rs`).
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
+    fmt::Write as _,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock, atomic::Ordering::Relaxed},
     time::Duration,
@@ -44,7 +45,7 @@ use vedette::{
 
 use crate::{
     cut::Dice,
-    fs::{FaultFs, Journal},
+    fs::{FaultFs, Journal, Shelf},
 };
 
 pub(crate) const EPOCH: WallTime = WallTime::from_micros(1_795_341_600_000_000);
@@ -85,6 +86,8 @@ impl Index {
 pub(crate) struct SentUnit {
     pub(crate) wall: WallTime,
     pub(crate) key: bool,
+    /// A recorder had seen a key frame of its run.
+    pub(crate) wanted: bool,
 }
 
 /// A track of a published run.
@@ -95,7 +98,10 @@ pub(crate) type Sent = BTreeMap<TrackOf, Vec<SentUnit>>;
 
 /// One process.
 pub(crate) struct Life {
+    /// The first volume's.
     pub(crate) fs: FaultFs,
+    /// The others'.
+    pub(crate) more: Vec<FaultFs>,
     pub(crate) store: Store,
     pub(crate) volumes: Arc<Volumes>,
     pub(crate) hub: Hub,
@@ -113,7 +119,10 @@ struct Running {
 
 /// What is left of a process.
 pub(crate) struct Wreck {
+    /// Of the first volume.
     pub(crate) journal: Journal,
+    /// Of the others.
+    pub(crate) more: Vec<Journal>,
     /// The journal's length when the process had started.
     pub(crate) started: usize,
     pub(crate) index: Index,
@@ -140,6 +149,21 @@ impl Wreck {
         let later = self.passed.iter().find(|p| p.place > place || p.wal > wal);
         later.map_or(self.at, |p| p.at)
     }
+
+    /// How far it had come when, for people.
+    pub(crate) fn told(&self, place: usize, wal: u64) -> String {
+        let mut told = format!("\n  cut at {place} of {}, log {wal}", self.journal.len());
+        let mut last = (0, 0);
+        for passed in self
+            .passed
+            .iter()
+            .filter(|p| (p.place, p.wal) != std::mem::replace(&mut last, (p.place, p.wal)))
+        {
+            let _ =
+                write!(told, "\n  {:?}: {}, log {}", passed.at - EPOCH, passed.place, passed.wal);
+        }
+        told
+    }
 }
 
 /// What a camera publishes.
@@ -149,6 +173,8 @@ struct Film {
     zero: WallTime,
     gop: u64,
     next: [u64; 2],
+    /// A key frame was sent since a recorder of it was started.
+    keyed: bool,
 }
 
 pub(crate) struct Site {
@@ -164,12 +190,24 @@ pub(crate) struct Site {
     pub(crate) segment: Duration,
     pub(crate) queue_bytes: usize,
     pub(crate) sync_interval: Duration,
+    /// How many volumes there are from the next life on.
+    pub(crate) volumes: usize,
+    /// A camera that is recorded on one volume only.
+    pub(crate) pinned: Option<(usize, usize)>,
+    /// Volumes that are not there when the next life begins.
+    pub(crate) away: BTreeSet<usize>,
+    /// Why each run began.
+    pub(crate) whys: BTreeMap<RunId, GapReason>,
     /// Keeps tokio's clock from running by itself.
     _hold: std::sync::mpsc::Sender<()>,
 }
 
 pub(crate) fn stream(camera: usize) -> StreamId {
     StreamId(2_001 + camera as i64)
+}
+
+pub(crate) fn camera_id(camera: usize) -> CameraId {
+    CameraId(1_001 + camera as i64)
 }
 
 pub(crate) fn streams() -> impl Iterator<Item = StreamId> {
@@ -198,7 +236,7 @@ fn camera(number: usize) -> Camera {
         created: EPOCH,
     };
     Camera {
-        id: CameraId(1_001 + number as i64),
+        id: camera_id(number),
         slug: slug(number).parse().unwrap(),
         name: slug(number),
         enabled: true,
@@ -322,8 +360,30 @@ pub(crate) fn on_paused_clock<F: Future<Output = ()>>(case: impl FnOnce() -> F) 
 }
 
 impl Life {
-    fn wal_len(&self) -> u64 {
+    pub(crate) fn wal_len(&self) -> u64 {
         std::fs::metadata(self.database.with_extension("db-wal")).map_or(0, |m| m.len())
+    }
+
+    /// All volumes'.
+    pub(crate) fn disks(&self) -> impl Iterator<Item = &FaultFs> {
+        std::iter::once(&self.fs).chain(&self.more)
+    }
+
+    fn len(&self) -> usize {
+        self.disks().map(FaultFs::len).sum()
+    }
+
+    fn failed(&self) -> u64 {
+        self.disks().map(FaultFs::failed).sum()
+    }
+
+    fn holds(&self) -> bool {
+        self.disks().any(FaultFs::holds)
+    }
+
+    /// What a camera's recorder counts.
+    pub(crate) fn counters(&self, camera: usize) -> Option<&RecorderCounters> {
+        self.recorders.get(&camera).map(|r| &*r.counters)
     }
 }
 
@@ -346,6 +406,10 @@ impl Site {
             segment: SEGMENT,
             queue_bytes: 64 << 20,
             sync_interval: Duration::from_secs(3_600),
+            volumes: 1,
+            pinned: None,
+            away: BTreeSet::new(),
+            whys: BTreeMap::new(),
             _hold: hold,
         };
         std::fs::create_dir(site.root()).unwrap();
@@ -358,7 +422,12 @@ impl Site {
 
     /// The volume.
     pub(crate) fn root(&self) -> PathBuf {
-        self.folder.path().join("v")
+        self.root_of(0)
+    }
+
+    /// One of several.
+    pub(crate) fn root_of(&self, volume: usize) -> PathBuf {
+        self.folder.path().join(["v", "v1", "v2"][volume])
     }
 
     pub(crate) fn life(&self) -> &Life {
@@ -379,42 +448,64 @@ impl Site {
         let pin = pin(&database).await;
         let store = Store::open(&database, self.clock.clone(), sealer().clone()).await.unwrap();
         let wal = database.with_extension("db-wal");
-        let fs = FaultFs::new(self.root(), wal.clone());
-        let volume = VolumeSettings { path: self.root(), max_bytes: None, min_free_bytes: 0 };
+        let mut disks = Vec::new();
+        for volume in 0..self.volumes {
+            std::fs::create_dir_all(self.root_of(volume)).unwrap();
+            let fs = FaultFs::new(self.root_of(volume), wal.clone());
+            fs.faults(|f| f.missing = self.away.contains(&volume));
+            disks.push(fs);
+        }
+        let volume = |fs: &FaultFs| VolumeSettings {
+            path: fs.root().to_owned(),
+            max_bytes: None,
+            min_free_bytes: 0,
+        };
         let settings = disk::Settings {
-            volumes: vec![volume],
+            volumes: disks.iter().map(volume).collect(),
             queue_bytes: self.queue_bytes,
             sync_interval: self.sync_interval,
         };
         // A volume that failed is looked at by a thread of its own, in real time.
         let ms = Duration::from_millis;
         let pace = disk::Pace { look: ms(2), first: ms(1), longest: ms(4) };
-        let options = disk::Options { fs: Arc::new(fs.clone()), pace, ..disk::Options::default() };
+        let known = store.known_volumes().await.unwrap();
+        let known = known.into_iter().filter_map(|v| Some((v.path, v.marker?))).collect();
+        let options = disk::Options { fs: Arc::new(Shelf(disks.clone())), pace, known };
         let volumes = Volumes::open_with(settings, options).unwrap();
+        let fs = disks.remove(0);
         self.started = (fs.len(), std::fs::metadata(&wal).map_or(0, |m| m.len()));
         record::recover(&store, &volumes, &self.clock).await.unwrap();
         // What recovery does around the seam.
         fs.adopt();
+        disks.iter().for_each(FaultFs::adopt);
+        let mut tasks = JoinSet::new();
+        if self.volumes > 1 {
+            let (volumes, clock) = (Arc::clone(&volumes), self.clock.clone());
+            let stop = CancellationToken::new();
+            tasks.spawn(record::returned::run(store.clone(), volumes, clock, stop));
+        }
         self.life = Some(Life {
             fs,
+            more: disks,
             store,
             volumes,
             hub: Hub::new(Limits::default()),
             database,
             recorders: HashMap::new(),
-            tasks: JoinSet::new(),
+            tasks,
             pin: Some(pin),
         });
     }
 
     /// Starts a camera's recorder.
     pub(crate) async fn record(&mut self, camera: usize) {
+        let pinned = self.pinned.filter(|(of, _)| *of == camera);
         let target = Target {
-            camera: CameraId(1_001 + camera as i64),
+            camera: camera_id(camera),
             slug: slug(camera).parse().unwrap(),
             stream: stream(camera),
             role: Role::Main,
-            volume: None,
+            volume: pinned.map(|(_, on)| self.root_of(on).to_string_lossy().into_owned()),
         };
         let (segment, clock) = (self.segment, self.clock.clone());
         let life = self.life.as_mut().unwrap();
@@ -430,12 +521,17 @@ impl Site {
             clock,
         );
         let (stop, counters) = (Stop::child_of(&CancellationToken::new()), recorder.counters());
+        let status = recorder.status();
         let abort = life.tasks.spawn(recorder.run(stop.clone()));
         life.recorders.insert(camera, Running { stop, abort, counters });
-        // It looks at rows and files first, on threads that nothing tells of.
-        for _ in 0..8 {
-            std::thread::sleep(Duration::from_millis(1));
+        // It looks at rows and files first; where a disk hangs, it waits for that on the clock.
+        for patience in 0.. {
+            std::thread::sleep(Duration::from_micros(200));
             self.quiet().await;
+            if status.has_changed().unwrap_or(true) || (self.fs().holds() && patience >= 20) {
+                break;
+            }
+            assert!(patience < 50_000, "a recorder does not begin");
         }
     }
 
@@ -443,6 +539,8 @@ impl Site {
     pub(crate) async fn stop_recorder(&mut self, camera: usize, reason: GapReason) {
         let life = self.life.as_mut().unwrap();
         let Some(running) = life.recorders.remove(&camera) else { return };
+        // The next one begins with a key frame.
+        self.films.get_mut(&camera).into_iter().for_each(|film| film.keyed = false);
         running.stop.stop(reason);
         for patience in 1.. {
             yield_now().await;
@@ -466,6 +564,7 @@ impl Site {
     pub(crate) async fn abort_recorder(&mut self, camera: usize) {
         let life = self.life.as_mut().unwrap();
         let Some(running) = life.recorders.remove(&camera) else { return };
+        self.films.get_mut(&camera).into_iter().for_each(|film| film.keyed = false);
         running.abort.abort();
         while !running.abort.is_finished() {
             yield_now().await;
@@ -480,6 +579,7 @@ impl Site {
         self.runs += 1;
         // The last picture of the run before lasts until then.
         let (zero, run) = (self.clock.now() + PICTURE, RunId(self.runs));
+        self.whys.insert(run, previous_end);
         let life = self.life.as_ref().unwrap();
         let published = life.hub.channel(stream(camera)).publish(Run {
             id: run,
@@ -490,8 +590,14 @@ impl Site {
             previous_end,
             tracks: tracks(camera),
         });
-        let film = Film { publisher: published.unwrap(), run, zero, gop, next: [0; 2] };
+        let publisher = published.unwrap();
+        let film = Film { publisher, run, zero, gop, next: [0; 2], keyed: false };
         self.films.insert(camera, film);
+    }
+
+    /// What a camera sends now.
+    pub(crate) fn sends(&self, camera: usize) -> Option<RunId> {
+        self.films.get(&camera).map(|film| film.run)
     }
 
     /// A camera is lost.
@@ -509,10 +615,10 @@ impl Site {
             for (&camera, film) in &mut self.films {
                 film.send_until(now, camera, &mut self.sent);
             }
-            let before = self.fs().len();
+            let before = self.life().len();
             tokio::time::advance(TICK).await;
             self.settle().await;
-            if self.fs().len() > before && !self.fs().holds() {
+            if self.life().len() > before && !self.life().holds() {
                 // Rows follow; they are to be there at this moment and not at a later one.
                 let _ = self.life().store.ping().await;
                 self.settle().await;
@@ -522,7 +628,7 @@ impl Site {
     }
 
     /// Takes note of how far the process has come.
-    fn pass(&mut self) {
+    pub(crate) fn pass(&mut self) {
         let life = self.life.as_ref().unwrap();
         let wal = life.wal_len();
         self.passed.push(Passed { at: self.clock.now(), place: life.fs.len(), wal });
@@ -534,7 +640,7 @@ impl Site {
         for _ in 0..4 {
             yield_now().await;
         }
-        if life.fs.holds() {
+        if life.holds() {
             return;
         }
         while life.volumes.counters().iter().any(|(_, c)| c.queue_bytes.load(Relaxed) > 0) {
@@ -552,7 +658,7 @@ impl Site {
             self.settle().await;
             let _ = life.store.ping().await;
             let counted: u64 = life.recorders.values().map(|r| counted(&r.counters)).sum();
-            let now = Some((life.fs.len(), life.wal_len(), counted, life.fs.failed()));
+            let now = Some((life.len(), life.wal_len(), counted, life.failed()));
             same = if now == last { same + 1 } else { 0 };
             last = now;
         }
@@ -581,12 +687,12 @@ impl Site {
     pub(crate) async fn rounds(&self) {
         let life = self.life();
         // After a failure something may be left that nobody will ever sync.
-        let patience = if life.fs.failed() == 0 { 50_000 } else { 200 };
+        let patience = if life.failed() == 0 { 50_000 } else { 200 };
         for patience in 0..patience {
             if patience % 100 == 0 {
                 life.volumes.sync_now();
             }
-            if !life.fs.is_dirty() {
+            if !life.disks().any(FaultFs::is_dirty) {
                 break;
             }
             std::thread::sleep(Duration::from_micros(100));
@@ -601,11 +707,12 @@ impl Site {
         let (at, (started, first_commit)) = (self.clock.now(), self.started);
         let mut life = self.life.take().unwrap();
         let journal = life.fs.journal();
-        life.fs.kill();
+        let more = life.more.iter().map(FaultFs::journal).collect();
+        life.disks().for_each(FaultFs::kill);
         self.films.clear();
         life.tasks.shutdown().await;
         let passed = std::mem::take(&mut self.passed);
-        Wreck { journal, started, index, first_commit, at, passed }
+        Wreck { journal, more, started, index, first_commit, at, passed }
     }
 
     /// The process ends in order.
@@ -654,7 +761,8 @@ impl Film {
             let of = (stream(camera), self.run, track as u8);
             let (head, body) = payload(of, number, key);
             let ticks = number as i64 * [9_000, 1_024][track];
-            sent.entry(of).or_default().push(SentUnit { wall, key });
+            self.keyed |= key && track == 0;
+            sent.entry(of).or_default().push(SentUnit { wall, key, wanted: self.keyed });
             self.publisher.push(AccessUnit {
                 track: TrackIndex(track as u8),
                 number,

@@ -246,10 +246,7 @@ async fn run(steps: Vec<Step>) {
 proptest! {
     #![proptest_config(cases(60, 1))]
 
-    // Not a part of `make test` while it finds schedules that end with up to a few frames too few or
-    // in the wrong place of the timeline: `make faults` runs it.
     #[test]
-    #[ignore = "still finds faults of the recorder: run by make faults"]
     fn whatever_the_disk_does_every_second_is_accounted_for_and_recording_resumes(
         case in vec(step(), 1..8).prop_map(Case),
     ) {

@@ -48,6 +48,8 @@ export interface Volume {
   path: string;
   state: "ready" | "full" | "failing" | "read_only" | "missing";
   reason: string | null;
+  /** Another disk stands in its place. */
+  replaced: boolean;
   bytes: number;
   free_bytes: number;
   total_bytes: number;
@@ -124,6 +126,9 @@ export const addCamera = (slug: string, name: string, url: string): Promise<unkn
 export const storage = (): Promise<Storage> => ask("GET", "/storage");
 
 export const confirmClock = (): Promise<unknown> => ask("POST", "/storage/confirm-clock");
+
+export const acceptVolume = (volume: string): Promise<unknown> =>
+  ask("POST", "/storage/accept-volume", { volume });
 
 /** Runs and gaps of a camera's main stream; all pages of them, up to a bound that no sane day reaches. */
 export const timeline = async (slug: string, start: Date, end: Date): Promise<Timeline> => {

@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed};
 
 use crate::{
     app::storage::{DAY_SECONDS, Storage},
-    http::{StorageControl, VolumeCondition},
+    disk::VolumeState,
+    http::StorageControl,
     metrics::Exposition,
     retention::plan::{Blocked, Reason},
     store::Trouble,
@@ -19,10 +20,10 @@ pub(super) fn upkeep(out: &mut Exposition, storage: &Storage) {
 
 fn volumes(out: &mut Exposition, storage: &Storage) {
     for volume in storage.volumes() {
-        for condition in VolumeCondition::ALL {
-            let labels = [("volume", &*volume.path), ("state", condition.as_str())];
+        for state in VolumeState::ALL {
+            let labels = [("volume", &*volume.path), ("state", state.as_str())];
             let help = "1 for the state that the volume is in.";
-            out.gauge("vedette_disk_state", help, &labels, flag(volume.state == condition));
+            out.gauge("vedette_disk_state", help, &labels, flag(volume.state == state));
         }
         let labels = [("volume", &*volume.path)];
         let help = "Bytes of footage on the volume.";

@@ -16,6 +16,8 @@ use crate::{
     store::{Store, StoreError},
 };
 
+/// Rows of `unlink` a page.
+const UNLINKS: u32 = 1_000;
 /// Why an index that is made by [`reindex`] is not whole.
 const ASKED: &str = "vedette reindex";
 
@@ -76,16 +78,27 @@ pub async fn reindex(config: &Config, stop: CancellationToken) -> anyhow::Result
     Ok(Outcome { done, kept })
 }
 
-/// Cameras, accounts and locks of an index that can still be read.
+/// Cameras, accounts, locks and files to be unlinked of an index that can still be read.
 async fn carry_over(store: &Store, database: &Path, clock: &Clock, sealer: &Sealer) {
     if !database.exists() {
         return;
     }
     let carried = async {
         let old = Store::open(database, clock.clone(), sealer.clone()).await?;
-        let state = old.state().await;
+        let carried = async {
+            let restored = store.restore_state(old.state().await?).await?;
+            // Files whose rows are gone are not to be footage again.
+            let mut after = None;
+            loop {
+                let page = old.pending_unlinks(after, UNLINKS).await?;
+                let Some(last) = page.last() else { return Ok(restored) };
+                after = Some(last.id);
+                store.unlink_files(page).await?;
+            }
+        };
+        let carried: Result<_, StoreError> = carried.await;
         old.close().await;
-        store.restore_state(state?).await
+        carried
     };
     match carried.await {
         Ok(restored) => tracing::info!(?restored, "taken from the old index"),

@@ -80,6 +80,7 @@ pub(super) async fn open(config: &Config, clock: &Clock) -> anyhow::Result<Index
         );
         lost = Some("the index was not there, and the volumes hold footage".to_owned());
     }
+    let news = lost.is_some();
     if lost.is_none() {
         // One that was begun before and interrupted.
         lost = store.meta(UNDER_WAY).await?.filter(|why| !why.is_empty());
@@ -88,6 +89,9 @@ pub(super) async fn open(config: &Config, clock: &Clock) -> anyhow::Result<Index
         // Before anything else: until this is gone, nothing is deleted.
         store.set_meta(UNDER_WAY, why).await?;
         restore(&store, &site, &sealer).await?;
+        if news {
+            note(&store, clock, EventKind::IndexLost, why.clone()).await;
+        }
     }
     Ok(Index { store, sealer, lost, lock })
 }
@@ -132,17 +136,7 @@ pub(super) async fn rebuild_behind(
                     "the index is whole again"
                 );
                 progress.end();
-                let event = Event {
-                    id: EventId::generate(&clock),
-                    at: clock.now(),
-                    kind: EventKind::IndexRebuilt,
-                    camera: None,
-                    stream: None,
-                    detail: why,
-                };
-                if let Err(error) = store.insert_event(event).await {
-                    tracing::warn!(error = chain(&error), "an event is not noted");
-                }
+                note(&store, &clock, EventKind::IndexRebuilt, why).await;
                 return;
             }
             Err(RebuildError::Stopped) => return,
@@ -155,6 +149,15 @@ pub(super) async fn rebuild_behind(
                 }
             }
         }
+    }
+}
+
+/// An event of the index itself.
+async fn note(store: &Store, clock: &Clock, kind: EventKind, detail: String) {
+    let (id, at) = (EventId::generate(clock), clock.now());
+    let event = Event { id, at, kind, camera: None, stream: None, detail };
+    if let Err(error) = store.insert_events(vec![event]).await {
+        tracing::warn!(error = chain(&error), "an event is not noted");
     }
 }
 

@@ -26,7 +26,7 @@ use futures_util::future::BoxFuture;
 use super::*;
 use crate::{
     access::Mode,
-    disk,
+    disk::{self, VolumeState},
     hub::{Hub, Limits},
     id::{CameraId, RunId, SegmentId},
     metrics::Exposition,
@@ -51,14 +51,17 @@ struct Told {
     held: AtomicBool,
     footage: Mutex<Vec<StreamFootage>>,
     plan: Mutex<PlanReport>,
+    /// Deleted with their footage.
+    deleted: Mutex<Vec<CameraId>>,
 }
 
 impl StorageControl for Told {
     fn volumes(&self) -> Vec<VolumeReport> {
         vec![VolumeReport {
             path: "/footage".to_owned(),
-            state: VolumeCondition::Full,
+            state: VolumeState::Full,
             reason: Some("only locked footage is left".to_owned()),
+            replaced: false,
             since: Some(NOON),
             bytes: 700,
             free_bytes: 10,
@@ -85,6 +88,22 @@ impl StorageControl for Told {
     }
     fn confirm_clock(&self) -> bool {
         self.held.swap(false, SeqCst)
+    }
+    fn camera_deleted(&self, camera: CameraId) -> BoxFuture<'_, ()> {
+        self.deleted.lock().unwrap().push(camera);
+        Box::pin(async {})
+    }
+    fn accept_volume(&self, name: String) -> BoxFuture<'_, Result<(), NotAccepted>> {
+        Box::pin(async move {
+            use crate::disk::NotAccepted as Refused;
+            match &*name {
+                "/footage" => Ok(()),
+                "/well" => {
+                    Err(Refused::NotReplaced { state: VolumeState::Ready, why: None }.into())
+                }
+                _ => Err(Refused::Unknown.into()),
+            }
+        })
     }
     fn problems(&self) -> Vec<String> {
         Vec::new()

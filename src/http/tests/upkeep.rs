@@ -104,6 +104,7 @@ async fn operators_lock_and_mark_viewers_only_look_and_only_administrators_read_
     let (get, post) = (Method::GET, Method::POST);
     let some_lock = Some(lock(&(at(0)..at(60)), "x"));
     let mark = Some(json!({ "camera": "door", "kind": "bell" }));
+    let volume = Some(json!({ "volume": "/footage" }));
     for (method, path, body, operator, viewer) in [
         (&post, locks, &some_lock, 201, 403),
         (&get, locks, &None, 200, 200),
@@ -112,6 +113,7 @@ async fn operators_lock_and_mark_viewers_only_look_and_only_administrators_read_
         (&get, "/api/v1/storage", &None, 200, 200),
         (&get, "/api/v1/storage/plan", &None, 200, 200),
         (&post, "/api/v1/storage/confirm-clock", &None, 403, 403),
+        (&post, "/api/v1/storage/accept-volume", &volume, 403, 403),
         (&get, "/api/v1/audit", &None, 403, 403),
     ] {
         for (role, expected) in [(UserRole::Operator, operator), (UserRole::Viewer, viewer)] {
@@ -121,6 +123,24 @@ async fn operators_lock_and_mark_viewers_only_look_and_only_administrators_read_
     }
     let listed = recorder.get(locks).await.json();
     assert_eq!(listed["items"][0]["created_by"], "operator");
+}
+
+#[tokio::test]
+async fn a_disk_is_accepted_by_the_path_of_its_volume_and_the_audit_says_by_whom() {
+    let recorder = Recorder::new().await;
+    let path = "/api/v1/storage/accept-volume";
+    let of = |volume: &str| json!({ "volume": volume });
+    assert_eq!(recorder.post(path, of("/footage")).await.status, StatusCode::NO_CONTENT);
+    recorder.post(path, of("/elsewhere")).await.problem(404);
+    let refused = recorder.post(path, of("/well")).await;
+    refused.problem(409);
+    let detail = refused.json()["detail"].as_str().unwrap().to_owned();
+    assert!(detail.ends_with("nothing else stands in its place: it is ready"), "{detail}");
+    assert_eq!(recorder.post(path, json!({})).await.problem(422), ["volume"]);
+    let audit = recorder.get("/api/v1/audit").await.json();
+    let entry = &audit["items"][0];
+    assert_eq!((&entry["action"], &entry["target"]), (&json!("volume.accept"), &json!("/footage")));
+    assert_eq!(audit["items"].as_array().unwrap().len(), 1, "what was refused is no change");
 }
 
 #[tokio::test]
@@ -136,6 +156,7 @@ async fn footage_under_a_lock_is_not_deleted_with_its_camera_and_the_answer_name
     refused.problem(409);
     assert_eq!(refused.json()["locks"], json!([made]));
     assert!(recorder.told.removed.lock().unwrap().is_empty(), "it records on");
+    assert!(recorder.told.deleted.lock().unwrap().is_empty(), "nor is it noted as deleted");
     for file in &files {
         assert!(!recorder.store.is_doomed(&recorder.volume, file).await.unwrap(), "{file}");
     }
@@ -144,6 +165,7 @@ async fn footage_under_a_lock_is_not_deleted_with_its_camera_and_the_answer_name
     recorder.ask(Method::DELETE, &format!("/api/v1/cameras/door/locks/{id}"), None).await;
     let deleted = recorder.ask(Method::DELETE, path, None).await;
     assert_eq!(deleted.status, StatusCode::NO_CONTENT, "{}", deleted.text);
+    assert_eq!(*recorder.told.deleted.lock().unwrap(), [camera.id]);
     for file in &files {
         assert!(recorder.store.is_doomed(&recorder.volume, file).await.unwrap(), "{file}");
     }

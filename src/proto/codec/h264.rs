@@ -183,13 +183,8 @@ impl Parameters {
         if of(NalKind::Pps).all(|nal| self.pps.iter().any(|pps| same(nal, pps))) {
             return None;
         }
-        let mut pps = self.pps.clone();
-        let mut changed = false;
-        for nal in copies() {
-            let nal = nal::without_trailing_start_code(nal);
-            changed |= put_pps(&mut pps, nal, pps_id, MAX_PPS).unwrap_or(false);
-        }
-        changed.then(|| Self { pps, ..self.clone() })
+        let pps = with_all_pps(&self.pps, copies(), pps_id, MAX_PPS)?;
+        Some(Self { pps, ..self.clone() })
     }
 
     /// `chroma_format_idc` and the bit depths of luma and chroma, where the profile has them: for
@@ -273,6 +268,22 @@ pub(super) fn put_pps(
         Err(at) => sets.insert(at, pps),
     }
     Ok(true)
+}
+
+/// The sets with all of these put in; `None` when that changes nothing. What is no PPS is passed over.
+pub(super) fn with_all_pps(
+    sets: &[Bytes],
+    brought: Vec<Bytes>,
+    id_of: impl Fn(&[u8]) -> Result<u32, ParametersError>,
+    max: usize,
+) -> Option<Vec<Bytes>> {
+    let mut sets = sets.to_vec();
+    let mut changed = false;
+    for pps in brought {
+        let pps = nal::without_trailing_start_code(pps);
+        changed |= put_pps(&mut sets, pps, &id_of, max).unwrap_or(false);
+    }
+    changed.then_some(sets)
 }
 
 /// Whether a NAL unit as sent is this parameter set, apart from zeros behind it.

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 pub use super::h264::ParametersError;
 use super::{
-    h264::{in_band, put_pps, same},
+    h264::{in_band, put_pps, same, with_all_pps},
     h265_sps::Sps,
     nal::{self, nals},
 };
@@ -198,13 +198,8 @@ impl Parameters {
         if of(NalKind::Pps).all(|nal| self.pps.iter().any(|pps| same(nal, pps))) {
             return None;
         }
-        let mut pps = self.pps.clone();
-        let mut changed = false;
-        for nal in brought() {
-            let nal = nal::without_trailing_start_code(nal);
-            changed |= put_pps(&mut pps, nal, pps_id, MAX_PPS).unwrap_or(false);
-        }
-        changed.then(|| Self { pps, ..self.clone() })
+        let pps = with_all_pps(&self.pps, brought(), pps_id, MAX_PPS)?;
+        Some(Self { pps, ..self.clone() })
     }
 
     /// The SPS, read again: for `hvcC`.

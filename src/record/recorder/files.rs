@@ -58,14 +58,11 @@ impl Task {
     /// The run that a segment belongs to: the hub's, or a new one after a hole within that.
     fn recorded_run(&self, opening: &Opening) -> RecordedRun {
         let live = &opening.run;
+        let taken = self.last_live == Some(live.id) || self.recorded_before.contains(&live.id);
         match (opening.first, self.run) {
             (None, Some(run)) => run,
             (first, _) => RecordedRun {
-                id: if self.last_live == Some(live.id) {
-                    RunId::generate(&self.clock)
-                } else {
-                    live.id
-                },
+                id: if taken { RunId::generate(&self.clock) } else { live.id },
                 live: live.id,
                 epoch: self.epochs.current(),
                 previous_end: first.unwrap_or(live.previous_end),
@@ -191,9 +188,14 @@ impl Task {
         }
         broken.end_run = Some(reason);
         broken.next_start = None;
+        self.rename(at + 1, old, reason);
+    }
+
+    /// The files from `from` on, of which no row was put, and what follows are another run than `old`.
+    fn rename(&mut self, from: usize, old: RunId, reason: GapReason) {
         let id = RunId::generate(&self.clock);
         let mut sequence = 0;
-        for file in self.files.iter_mut().skip(at + 1).filter(|f| f.run.id == old) {
+        for file in self.files.iter_mut().skip(from).filter(|f| f.run.id == old) {
             file.run =
                 RecordedRun { id, previous_end: reason, next_sequence: sequence, ..file.run };
             file.first_of_run = sequence == 0;
@@ -252,6 +254,12 @@ impl Task {
             self.counters.shed_units.fetch_add(lost, Relaxed);
             let end = file.end().unwrap_or(file.start);
             self.rows.put(Row::CutRun(segment, end, GapReason::DiskError));
+            let behind = self.files.iter().skip(at).find(|f| f.run.id == file.run.id);
+            if behind.is_none_or(|f| !f.has_row) {
+                // With no row behind it the run ended there.
+                self.tail = self.tail.filter(|(run, _)| *run != file.run.id);
+                self.rename(at, file.run.id, GapReason::DiskError);
+            }
         }
         match file.closed(bytes).filter(|_| file.has_row) {
             Some(_) if !durable => {

@@ -196,7 +196,8 @@ async fn units_that_came_damaged_are_counted_on_their_segment() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_burst_larger_than_the_ring_between_two_looks_is_recorded_whole() {
     let site = Site::new().await;
-    let running = start(site.recorder());
+    let mut running = start(site.recorder());
+    running.listening().await;
     let mut film = Film::begin(&site, 11, EPOCH, LARGE, GapReason::Starting);
     // 30 MB within one group of pictures, of which the hub holds 8 MiB.
     for n in 0..100 {

@@ -180,6 +180,7 @@ async fn what_the_index_missed_is_adopted_when_the_stream_is_recorded_again() {
         Role::Main,
         site.stream(),
         site.clock.now(),
+        true,
     );
     assert!(adopted.await.unwrap() > 0);
     let segments = site.segments().await;
@@ -189,4 +190,14 @@ async fn what_the_index_missed_is_adopted_when_the_stream_is_recorded_again() {
         seen += read(&site.file(segment)).units(0).len();
     }
     assert_eq!(seen, of_track(&film.sent, 0).len(), "each once");
+
+    // A crash left this; but while a stream is recorded it may be a file about to be written to.
+    let empty = site.file(&segments[0]).with_file_name("59-59.999Z.0.mp4");
+    std::fs::write(&empty, "").unwrap();
+    for (idle, left) in [(false, true), (true, false)] {
+        let (stream, now) = (site.stream(), site.clock.now());
+        let (store, volumes) = (&site.store, &site.volumes);
+        let found = adopt::unindexed(store, volumes, slug, Role::Main, stream, now, idle).await;
+        assert_eq!((found.unwrap(), empty.exists()), (0, left));
+    }
 }

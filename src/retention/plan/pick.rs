@@ -164,7 +164,7 @@ impl<'a> Picker<'a> {
                 if let Some(lanes) = lane.volume.and_then(|v| of_volume.get_mut(v)) {
                     lanes.push(at);
                 }
-                let mut reckoner = Reckoner::new(&stream.epochs, input.now);
+                let mut reckoner = Reckoner::new(&stream.epochs, stream.created, input.now);
                 work.push(Work {
                     want: Want { stream: s, lane: l },
                     stream,
@@ -199,7 +199,7 @@ impl<'a> Picker<'a> {
         let cutoff = now - max;
         let mut walk = Walk::new(&self.work, self.lanes(stream, true), Order::Stream);
         let mut came_to_the_end = true;
-        let mut reckoner = Reckoner::new(&config.epochs, now);
+        let mut reckoner = Reckoner::new(&config.epochs, config.created, now);
         let (mut taken, mut next) = (Taken::default(), None);
         let (mut oldest, mut oldest_left, mut clock) = (None, None, false);
         while let Some(found) = walk.next(&self.work) {

@@ -5,7 +5,9 @@
 //! bad time server says 2050 for a minute. Two rules mend that, both so that footage is rather kept
 //! for too long than lost:
 //!
-//! * No segment is older than one that was recorded before it: 1970 after 2026 counts as 2026.
+//! * No segment is older than one that was recorded before it: 1970 after 2026 counts as 2026. Nor is
+//!   one older than its stream. Where both were made by a clock that had not been set, nobody knows,
+//!   and the segment counts as new.
 //! * A time in the future is wrong. Such a segment was recorded before the next epoch began, and
 //!   counts as recorded then; where no epoch followed, nobody knows, and it counts as new.
 
@@ -14,6 +16,8 @@ use crate::proto::time::{WallSpan, WallTime};
 
 /// A time so far ahead of now is wrong.
 const FUTURE: WallSpan = WallSpan::from_secs(3_600);
+/// 2026-01-01: before Vedette was made nothing was recorded with it.
+const MADE: WallTime = WallTime::from_micros(1_767_225_600_000_000);
 const UNKNOWN: WallTime = WallTime::from_micros(i64::MAX);
 const BEGINNING: WallTime = WallTime::from_micros(i64::MIN);
 
@@ -42,17 +46,22 @@ pub(super) struct Reckoner<'a> {
 }
 
 impl<'a> Reckoner<'a> {
-    pub(super) fn new(epochs: &'a [(u32, WallTime)], now: WallTime) -> Self {
-        Self { floor: Reckoned { start: BEGINNING, end: BEGINNING }, epochs, now }
+    /// For a stream that was made at `created`.
+    pub(super) fn new(epochs: &'a [(u32, WallTime)], created: WallTime, now: WallTime) -> Self {
+        let believed = (MADE..=now + FUTURE).contains(&created);
+        let floor = if believed { created } else { BEGINNING };
+        Self { floor: Reckoned { start: floor, end: floor }, epochs, now }
     }
 
     pub(super) fn next(&mut self, candidate: &Candidate) -> Reckoned {
         let (start, end) = if is_future(candidate, self.now) {
             let believed = |(epoch, at): &&(u32, WallTime)| {
-                *epoch > candidate.epoch && *at <= self.now + FUTURE
+                *epoch > candidate.epoch && (MADE..=self.now + FUTURE).contains(at)
             };
             let next = self.epochs.iter().filter(believed).map(|(_, at)| *at).min();
             (next.unwrap_or(UNKNOWN), next.unwrap_or(UNKNOWN))
+        } else if candidate.end < MADE && self.floor.end < MADE {
+            (UNKNOWN, UNKNOWN)
         } else {
             (candidate.start, candidate.end)
         };
@@ -82,7 +91,7 @@ mod tests {
     const NOW: i64 = 1_800_000_000;
 
     fn ends(candidates: &[Candidate], epochs: &[(u32, WallTime)]) -> Vec<WallTime> {
-        let mut reckoner = Reckoner::new(epochs, at(NOW));
+        let mut reckoner = Reckoner::new(epochs, at(NOW - 700), at(NOW));
         candidates.iter().map(|c| reckoner.next(c).end).collect()
     }
 
@@ -94,11 +103,33 @@ mod tests {
     }
 
     #[test]
+    fn the_first_footage_of_a_clock_that_was_not_set_is_as_old_as_its_stream_or_new() {
+        let made = |created| {
+            let mut reckoner = Reckoner::new(&[], at(created), at(NOW));
+            [candidate(0, 20), candidate(0, NOW - 60)].map(|c| reckoner.next(&c).end)
+        };
+        assert_eq!(made(NOW - 5_000), [at(NOW - 5_000), at(NOW)]);
+        assert_eq!(
+            made(10),
+            [UNKNOWN, at(NOW)],
+            "the camera too was made before the clock was set"
+        );
+    }
+
+    #[test]
     fn what_a_clock_in_the_future_recorded_is_no_newer_than_the_next_epoch() {
         let line =
             [candidate(0, NOW - 600), candidate(0, NOW + 9_000_000), candidate(1, NOW - 500)];
         let epochs = [(1, at(NOW - 500)), (2, at(NOW - 100))];
         assert_eq!(ends(&line, &epochs), [at(NOW - 540), at(NOW - 500), at(NOW - 440)]);
+    }
+
+    #[test]
+    fn a_future_that_1970_followed_counts_as_new_and_so_does_1970() {
+        let epochs = [(1, at(20))];
+        let mut reckoner = Reckoner::new(&epochs, at(NOW + 9_000), at(NOW));
+        let line = [candidate(0, NOW + 9_000), candidate(1, 20)];
+        assert_eq!(line.map(|c| reckoner.next(&c).end), [UNKNOWN, UNKNOWN]);
     }
 
     #[test]

@@ -102,6 +102,7 @@ fn stream(id: i64, limits: RetentionLimits) -> StreamInput {
     StreamInput {
         id: StreamId(id),
         limits,
+        created: WallTime::from_micros(0),
         open_bytes: 0,
         largest: 0,
         epochs: Vec::new(),

@@ -590,3 +590,39 @@ proptest! {
         });
     }
 }
+
+#[tokio::test]
+async fn a_run_is_cut_where_the_end_of_a_segment_is_lost_and_goes_on_under_its_own_name() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    let stream = fixture.stream().await;
+    record(&fixture, stream, 1, 1, 0, &[10; 3]).await;
+    let reason = GapReason::DiskError;
+    store.cut_run(SegmentId(2), after(16), reason, RunId(7)).await.unwrap();
+    let runs = store.runs(stream).await.unwrap();
+    let spans: Vec<_> = runs.iter().map(|r| (r.id.0, r.start, r.end)).collect();
+    let cut = [(7, TEN, Some(after(16))), (1, after(20), Some(after(30)))];
+    assert_eq!(spans, cut);
+    let rows = store.segments_overlapping(stream, TEN..after(99), None, 9).await.unwrap();
+    assert_eq!(rows.iter().map(|s| s.opened.run.0).collect::<Vec<_>>(), [7, 7, 1]);
+    let gaps = store.gaps_overlapping(stream, TEN..after(25), 9).await.unwrap();
+    assert_eq!(gaps, [Gap { stream, start: after(16), end: Some(after(20)), reason }]);
+    // Said twice, and of what is there, it changes nothing.
+    store.cut_run(SegmentId(2), after(18), reason, RunId(8)).await.unwrap();
+    store.cut_run(SegmentId(1), after(10), reason, RunId(9)).await.unwrap();
+    assert_eq!(store.runs(stream).await.unwrap(), runs);
+}
+
+#[tokio::test]
+async fn a_run_that_lasts_ends_where_its_last_segment_lost_its_end() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    let stream = fixture.stream().await;
+    let run = fixture.run(stream, 1, TEN).await;
+    store.open_segment(segment(stream, run, 1, TEN)).await.unwrap();
+    store.cut_run(SegmentId(1), after(4), GapReason::DiskError, RunId(7)).await.unwrap();
+    let runs = store.runs(stream).await.unwrap();
+    assert_eq!((runs[0].id, runs[0].end), (run, Some(after(4))));
+    let gap = store.open_gap_of(stream).await.unwrap().unwrap();
+    assert_eq!((gap.start, gap.reason), (after(4), GapReason::DiskError));
+}

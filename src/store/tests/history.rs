@@ -22,8 +22,8 @@ async fn events_come_newest_first_in_pages_of_all_cameras_or_one_and_go_by_age()
     let door = Some(CameraId(5));
     for (id, at) in [(1, 10), (2, 20), (3, 20), (4, 30)] {
         let camera = if id % 2 == 0 { door } else { None };
-        store.insert_event(event(id, at, camera)).await.unwrap();
-        store.insert_event(event(id, at, camera)).await.unwrap();
+        store.insert_events(vec![event(id, at, camera)]).await.unwrap();
+        store.insert_events(vec![event(id, at, camera)]).await.unwrap();
     }
     let range = after(10)..after(30);
     let first = store.events_page(None, range.clone(), None, 2).await.unwrap();

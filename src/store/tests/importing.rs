@@ -86,7 +86,7 @@ async fn an_adopted_segment_joins_its_run_or_gets_its_own_and_gaps_make_room() {
     record(&fixture, stream, 1, 1, 0, &[10; 2]).await;
     store.open_gap(gap(stream, 20, None, GapReason::DiskError)).await.unwrap();
     let mut later = whole(stream, 1, 3, 20);
-    later.opened.start = later.opened.start + WallSpan::from_micros(400_000);
+    later.opened.start = later.opened.start + WallSpan::from_micros(5_000);
     // 4 and 5 of the same run lie behind a hole; 6 is of a run that nobody knows.
     let found =
         vec![whole(stream, 1, 5, 60), whole(stream, 1, 4, 50), later, whole(stream, 77, 6, 80)];
@@ -109,6 +109,40 @@ async fn an_adopted_segment_joins_its_run_or_gets_its_own_and_gaps_make_room() {
     );
     let lasting = store.open_gap_of(stream).await.unwrap();
     assert_eq!(lasting, Some(gap(stream, 90, None, reason)));
+}
+
+#[tokio::test]
+async fn a_file_that_lost_its_end_does_not_join_what_comes_after_half_a_second() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    let stream = fixture.stream().await;
+    let mut short = whole(stream, 1, 1, 0);
+    short.closed.end = after(10) - WallSpan::from_micros(500_000);
+    record(&fixture, stream, 1, 2, 10, &[10]).await;
+    let adopted = store.adopt_segments(vec![short.clone()]).await.unwrap();
+    let runs = store.runs(stream).await.unwrap();
+    let spans: Vec<_> = runs.iter().map(|r| (r.id, r.start, r.end)).collect();
+    let own = adopted.new_runs[0];
+    let second = (RunId(1), after(10), Some(after(20)));
+    assert_eq!(spans, [(own, TEN, Some(short.closed.end)), second]);
+}
+
+#[tokio::test]
+async fn a_run_is_cut_where_a_file_that_was_found_within_it_ends_early() {
+    let fixture = Fixture::new().await;
+    let store = &fixture.store;
+    let stream = fixture.stream().await;
+    record(&fixture, stream, 1, 1, 0, &[10; 3]).await;
+    // Its row was refused, and the run went on without it.
+    store.delete_segment(SegmentId(2)).await.unwrap();
+    let mut short = whole(stream, 1, 2, 10);
+    short.closed.end = after(15);
+    store.adopt_segments(vec![short]).await.unwrap();
+    let runs = store.runs(stream).await.unwrap();
+    let spans: Vec<_> = runs.iter().map(|r| (r.start, r.end)).collect();
+    assert_eq!(spans, [(TEN, Some(after(15))), (after(20), Some(after(30)))]);
+    let gaps = store.gaps_overlapping(stream, TEN..after(999), 9).await.unwrap();
+    assert_eq!(gaps, [gap(stream, 15, Some(20), GapReason::Crash)]);
 }
 
 #[tokio::test]

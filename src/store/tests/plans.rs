@@ -57,6 +57,14 @@ async fn what_lasts_is_found_by_its_own_small_index() {
 }
 
 #[tokio::test]
+async fn what_lies_on_a_volume_that_was_replaced_is_found_in_order_without_sorting_it() {
+    let fixture = Fixture::new().await;
+    let plan = plan(&fixture.store, volume::ON_IT).await;
+    assert!(plan.iter().any(|line| line.contains("segment_volume_age")), "{plan:#?}");
+    assert!(!plan.iter().any(|line| line.contains("TEMP B-TREE")), "{plan:#?}");
+}
+
+#[tokio::test]
 async fn usage_reads_one_row_a_stream() {
     let fixture = Fixture::new().await;
     let plan = plan(&fixture.store, segment::USAGE).await;

@@ -17,15 +17,6 @@ async fn impatient(dir: &tempfile::TempDir) -> Store {
     Store::open_with(&path, Clock::manual(TEN), Sealer::ephemeral(), settings).await.unwrap()
 }
 
-async fn pragma(store: &Store, pragma: &'static str) {
-    let run = store.writer.write("pragma", move |db| {
-        Box::pin(async move {
-            sqlx::query(pragma).fetch_all(db).await.map(|_| ()).map_err(failed("pragma"))
-        })
-    });
-    run.await.unwrap();
-}
-
 fn audit(id: i64) -> Audit {
     Audit {
         id: AuditId(id),
@@ -43,7 +34,7 @@ async fn a_full_disk_fails_what_it_must_says_so_and_passes() {
     let dir = tempfile::tempdir().unwrap();
     let store = impatient(&dir).await;
     let trouble = store.watch_trouble();
-    pragma(&store, "pragma max_page_count = 60").await;
+    store.pragma("pragma max_page_count = 60").await.unwrap();
     let large = "x".repeat(400_000);
     let (first, second, third) = tokio::join!(
         store.set_meta("a", "1"),
@@ -59,7 +50,7 @@ async fn a_full_disk_fails_what_it_must_says_so_and_passes() {
     assert_eq!(*trouble.borrow(), Some(Trouble::Full));
     store.set_meta("c", "3").await.unwrap();
     assert_eq!(*trouble.borrow(), None);
-    pragma(&store, "pragma max_page_count = 6000").await;
+    store.pragma("pragma max_page_count = 6000").await.unwrap();
     store.set_meta("large", &large).await.unwrap();
     assert_eq!(store.meta("c").await.unwrap().as_deref(), Some("3"));
 }
@@ -85,7 +76,7 @@ async fn a_lock_held_by_another_process_fails_writes_but_not_reads_and_passes() 
 async fn a_connection_that_became_read_only_is_replaced() {
     let dir = tempfile::tempdir().unwrap();
     let store = impatient(&dir).await;
-    pragma(&store, "pragma query_only = 1").await;
+    store.pragma("pragma query_only = 1").await.unwrap();
     let error = store.set_meta("a", "1").await.unwrap_err();
     assert_eq!((error.trouble(), error.is_transient()), (Some(Trouble::ReadOnly), true));
     store.set_meta("a", "2").await.unwrap();
@@ -112,7 +103,7 @@ async fn damage_met_while_running_is_told_from_what_may_pass_and_stays_said() {
 
     let store = open().await.unwrap();
     let trouble = store.watch_trouble();
-    pragma(&store, "pragma shrink_memory").await;
+    store.pragma("pragma shrink_memory").await.unwrap();
     let file = std::fs::File::options().write(true).open(&path).unwrap();
     file.write_all_at(&[0xa5; 4_096], (root as u64 - 1) * 4_096).unwrap();
     let error = store.insert_audit(audit(2)).await.unwrap_err();
