@@ -272,7 +272,7 @@ impl Bench {
         self.archive.clip(self.stream, asked).await.unwrap().expect("footage")
     }
 
-    async fn segments(&self) -> Vec<model::Segment> {
+    pub(crate) async fn segments(&self) -> Vec<model::Segment> {
         let all = WallTime::from_micros(0)..WallTime::from_micros(i64::MAX);
         self.store.segments_overlapping(self.stream, all, None, 1_000).await.unwrap()
     }

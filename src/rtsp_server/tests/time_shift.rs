@@ -48,6 +48,11 @@ impl Shift {
             self.goes_on((until - self.at).min(100.0));
             self.footage.on_disk(self.at - 2.0).await;
         }
+        // So much at once is in the index later than it is on disk, and a seek goes by the index.
+        let segments = ((self.at - 2.0) / 60.0).ceil() as usize;
+        while self.footage.segments().await.len() < segments {
+            tokio::task::yield_now().await;
+        }
     }
 
     fn goes_on(&mut self, seconds: f64) {
@@ -196,9 +201,9 @@ async fn a_pause_of_an_hour_goes_on_at_the_very_unit_and_on_into_live() {
     let mut shift = Shift::new(100.0).await;
     let mut client = shift.server.client().await;
     let base = client.set_up(&shift.server.url("/door/recording")).await;
-    client.play_with(&base, "Range: npt=95-\nRate-Control: no").await;
+    client.play_with(&base, "Range: npt=0-\nRate-Control: no").await;
     let mut got = Got::default();
-    shift.while_filming(Duration::from_millis(3), got.read(&mut client, 80)).await;
+    shift.while_filming(Duration::from_millis(3), got.read(&mut client, 1_030)).await;
     client.ask(&format!("PAUSE {base}")).await;
     for frame in client.drain().await {
         got.take(frame);
@@ -210,10 +215,10 @@ async fn a_pause_of_an_hour_goes_on_at_the_very_unit_and_on_into_live() {
     tokio::time::resume();
     let before = got.pictures();
     let answer = client.play_with(&base, "").await;
-    let paused = 95.0 + before as f64 * FILMED;
+    let paused = before as f64 * FILMED;
     assert!(told(&answer, "Range").starts_with(&format!("npt={paused:.3}-")), "{answer:?}");
     shift.while_filming(Duration::from_millis(3), got.read(&mut client, before + 7_500)).await;
-    got.assert_whole(&shift, 950);
+    got.assert_whole(&shift, 0);
     has_sound_without_a_hole(&got, &shift);
     shift.stop().await;
 }
