@@ -142,7 +142,7 @@ fn seek(player: &mut Player, to: f64) -> Duration {
     let began = Instant::now();
     player.play(&format!("Range: npt={to:.3}-\r\n"));
     let mut packet = Vec::new();
-    while player.frame(&mut packet).expect("a packet") % 2 != 0 {}
+    while !player.frame(&mut packet).expect("a packet").is_multiple_of(2) {}
     began.elapsed()
 }
 
