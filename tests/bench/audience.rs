@@ -80,7 +80,7 @@ pub(crate) fn relay(how: &str, count: usize, urls: &[String]) -> (Helper, Vec<So
 
 /// The viewers' process: `HOW COUNT URL [FROM SECONDS]`. One thread, that does nothing but empty sockets.
 pub(crate) fn run_viewers(arguments: &[String]) {
-    let [how, count, url, place @ ..] = arguments else { panic!("{arguments:?}") };
+    let [how, count, url, place @ ..] = arguments else { unreachable!("{arguments:?}") };
     let count: usize = count.parse().unwrap();
     let counters: Arc<[AtomicU64]> = (0..count).map(|_| AtomicU64::new(0)).collect();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -112,7 +112,7 @@ pub(crate) fn run_viewers(arguments: &[String]) {
                 socket.send_to(b"here", url.as_str()).unwrap();
                 tasks.spawn_on(empty_udp(socket, counters, number), runtime.handle());
             }
-            other => panic!("no such viewers: {other}"),
+            other => unreachable!("no such viewers: {other}"),
         }
     }
     println!("ready");
@@ -183,12 +183,12 @@ async fn empty_udp(socket: UdpSocket, counters: Arc<[AtomicU64]>, number: usize)
 
 /// The bare loop's process: `HOW COUNT URL…`.
 pub(crate) fn run_relay(arguments: &[String]) {
-    let [how, count, urls @ ..] = arguments else { panic!("{arguments:?}") };
+    let [how, count, urls @ ..] = arguments else { unreachable!("{arguments:?}") };
     let count: usize = count.parse().unwrap();
     match how.as_str() {
         "tcp" => relay_over_tcp(count, urls),
         "udp" => relay_over_udp(count, &urls[0]),
-        other => panic!("no such relay: {other}"),
+        other => unreachable!("no such relay: {other}"),
     }
 }
 
