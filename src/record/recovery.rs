@@ -26,18 +26,12 @@ use crate::{
         Camera, ClosedSegment, Gap, NewSegment, RecordMode, RunRow, Segment, TrackStart,
         WholeSegment,
     },
-    proto::{
-        reason::GapReason,
-        time::{WallSpan, WallTime},
-    },
-    store::{Store, StoreError},
+    proto::{reason::GapReason, time::WallTime},
+    store::{JOINS, Store, StoreError},
 };
 
 /// How long a file may take to be finished whose recorder died.
 const FINISHED_WITHIN: Duration = Duration::from_secs(5);
-/// The end of a run as the recorder put it, and as its last file tells it, are not further apart: half
-/// a fragment's worth of a clock that is 2 % off.
-const ROUNDING: WallSpan = WallSpan::from_micros(10_000);
 /// Files looked at side by side.
 const AT_ONCE: usize = 8;
 
@@ -341,7 +335,7 @@ impl Behind {
     fn follows(&self, row: &NewSegment, file: &Mended) -> bool {
         match self {
             Self::Nothing => true,
-            Self::End(at) => *at - file.closed.end <= ROUNDING && file.closed.end - *at <= ROUNDING,
+            Self::End(at) => *at - file.closed.end <= JOINS && file.closed.end - *at <= JOINS,
             Self::Next(_, tracks) => {
                 let leading = file.leading.as_usize();
                 let first = |tracks: &[TrackStart]| tracks.get(leading).map(|t| t.first_number);

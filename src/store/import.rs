@@ -6,11 +6,11 @@ use std::collections::HashMap;
 use sqlx::SqliteConnection;
 
 use super::{
-    Result, Store, StoreError,
+    Result, Store,
     columns::wall,
     cut, failed, gap,
     lane::{RUN_FITS, free_lane},
-    packed, run, segment, unlink,
+    rewrite, run, segment, unlink,
 };
 use crate::{
     clock::Clock,
@@ -22,19 +22,18 @@ use crate::{
     },
 };
 
-/// The end of a file as its fragments tell it, and the beginning of the next as the recorder put it,
-/// are not further apart when nothing is missing between them.
-const JOINS: WallSpan = WallSpan::from_micros(10_000);
+/// The end of a file as its fragments tell it, and what the recorder put there (the beginning of the
+/// next, or its run's end), are not further apart when nothing is missing: what a clock that is 2 %
+/// off makes of a fragment.
+pub const JOINS: WallSpan = WallSpan::from_micros(10_000);
 /// Segments in one command when adopting.
 const AT_ONCE: usize = 64;
 /// Where a run is put while its lane is chosen.
 const NOWHERE: i64 = -1;
 
-/// The neighbours of a segment in a run.
+/// The one before a segment in its run.
 const BEFORE: &str = "select id, end_us, closed from segment where run = ?1 and start_us < ?2
                       order by start_us desc limit 1";
-const NEXT: &str = "select start_us, track_starts from segment where run = ?1 and start_us > ?2
-                    order by start_us limit 1";
 const IS_KNOWN: &str = "select 1 from segment where id = ?1";
 const IS_STREAM: &str = "
     select 1 from stream cross join camera on camera.id = stream.camera
@@ -204,17 +203,10 @@ impl Beside {
             .fetch_optional(&mut *db)
             .await
             .map_err(failed("find the segment before"))?;
-        let next: Option<(i64, Vec<u8>)> = sqlx::query_as(NEXT)
-            .bind(run)
-            .bind(opened.start.as_micros())
-            .fetch_optional(&mut *db)
-            .await
-            .map_err(failed("find the next segment"))?;
+        let next = rewrite::next_of_run(&mut *db, run, opened.start).await?;
         let mut follows = None;
         if let Some((next, starts)) = &next {
-            let next = wall(*next);
-            let starts =
-                packed::unpack_starts(starts).map_err(|_| StoreError::Corrupt("track starts"))?;
+            let next = *next;
             // Where pictures come seldom, the time of the last one is a guess, and only the numbers
             // say that none is missing.
             let numbers = opened.tracks.iter().zip(&closed.tracks);

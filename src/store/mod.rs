@@ -77,6 +77,7 @@ use self::{
 pub use self::{
     coverage::Lasting,
     error::{Result, StoreError, Trouble, Unusable},
+    import::JOINS,
     lock::MOST_LOCKS,
     mark::MAX_MARK,
     rewrite::Rewrite,

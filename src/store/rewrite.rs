@@ -1,6 +1,6 @@
 //! The timeline of a stream made anew from its segments: by a rebuild and by `check --repair`.
 
-use sqlx::SqliteConnection;
+use sqlx::{SqliteConnection, SqliteExecutor};
 
 use super::{Result, Store, StoreError, columns::wall, failed, packed};
 use crate::{
@@ -73,6 +73,26 @@ impl Lanes {
     }
 }
 
+/// As [`Store::next_of_run`].
+pub(super) async fn next_of_run(
+    db: impl SqliteExecutor<'_>,
+    run: RunId,
+    start: WallTime,
+) -> Result<Option<(WallTime, Vec<TrackStart>)>> {
+    let next: Option<(i64, Vec<u8>)> = sqlx::query_as(
+        "select start_us, track_starts from segment where run = ?1 and start_us > ?2
+         order by start_us limit 1",
+    )
+    .bind(run)
+    .bind(start.as_micros())
+    .fetch_optional(db)
+    .await
+    .map_err(failed("find the next segment of a run"))?;
+    let Some((start, starts)) = next else { return Ok(None) };
+    let starts = packed::unpack_starts(&starts).map_err(|_| StoreError::Corrupt("track starts"))?;
+    Ok(Some((wall(start), starts)))
+}
+
 impl Store {
     /// Where the last closed segment of a run ends; `None` when it has none.
     pub async fn end_of_run(&self, run: RunId) -> Result<Option<WallTime>> {
@@ -94,19 +114,7 @@ impl Store {
         run: RunId,
         start: WallTime,
     ) -> Result<Option<(WallTime, Vec<TrackStart>)>> {
-        let next: Option<(i64, Vec<u8>)> = sqlx::query_as(
-            "select start_us, track_starts from segment where run = ?1 and start_us > ?2
-             order by start_us limit 1",
-        )
-        .bind(run)
-        .bind(start.as_micros())
-        .fetch_optional(&self.readers)
-        .await
-        .map_err(failed("find the next segment of a run"))?;
-        let Some((start, starts)) = next else { return Ok(None) };
-        let starts =
-            packed::unpack_starts(&starts).map_err(|_| StoreError::Corrupt("track starts"))?;
-        Ok(Some((wall(start), starts)))
+        next_of_run(&self.readers, run, start).await
     }
 
     /// A run by its id.
