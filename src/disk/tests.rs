@@ -430,7 +430,7 @@ async fn a_writer_that_is_dropped_ends_its_file() {
     let segment = bench.opened().await;
     drop(writer);
     assert!(matches!(bench.next().await, Completion::Finished { .. }));
-    assert!(segment.progress().finished);
+    segment.watch().wait_for(|p| p.finished).await.unwrap();
 }
 
 #[tokio::test]

@@ -194,7 +194,7 @@ fn slices(unit: &[u8]) -> Vec<u8> {
     slices
 }
 
-fn time(v: &Value) -> i64 {
+pub(crate) fn time(v: &Value) -> i64 {
     let time: chrono::DateTime<chrono::Utc> = v.as_str().unwrap().parse().unwrap();
     time.timestamp_micros()
 }

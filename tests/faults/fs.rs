@@ -115,6 +115,9 @@ struct State {
     waiting: Vec<Call>,
     /// Errors given so far.
     failed: u64,
+    /// Operations and errors so far, but for those of the threads that look after a volume: they
+    /// try a failed one every few milliseconds of real time, for as long as it fails.
+    stirred: u64,
 }
 
 #[derive(Debug)]
@@ -159,13 +162,13 @@ impl Disk {
             return Err(error(EIO));
         }
         if state.faults.missing {
-            state.failed += 1;
+            state.fail();
             let open = matches!(call, Call::Append | Call::Truncate | Call::Sync | Call::SyncAll);
             return Err(error(if open { EIO } else { ENOENT }));
         }
         let writes = !matches!(call, Call::Sync | Call::SyncFolder | Call::SyncAll | Call::Read);
         if state.faults.read_only && writes {
-            state.failed += 1;
+            state.fail();
             return Err(error(EROFS));
         }
         Ok(state)
@@ -178,7 +181,7 @@ impl Disk {
         if *times == 0 {
             state.faults.errors.remove(&call);
         }
-        state.failed += 1;
+        state.fail();
         Some(error(code))
     }
 
@@ -199,6 +202,7 @@ impl Disk {
         }
         let wal = fs::metadata(&self.wal).map_or(0, |m| m.len());
         state.journal.push(Entry { op, wal });
+        state.stir();
     }
 
     fn used(state: &State) -> u64 {
@@ -207,6 +211,15 @@ impl Disk {
 }
 
 impl State {
+    fn fail(&mut self) {
+        self.failed += 1;
+        self.stir();
+    }
+
+    fn stir(&mut self) {
+        self.stirred += u64::from(std::thread::current().name() != Some("disk-keeper"));
+    }
+
     /// A sync failed that was to save what `inode` held up to `size`.
     fn lose(&mut self, inode: Inode, size: u64) {
         let from = self.synced.insert(inode, size).unwrap_or(0).min(size);
@@ -250,6 +263,11 @@ impl FaultFs {
 
     pub(crate) fn failed(&self) -> u64 {
         self.0.lock().failed
+    }
+
+    /// Changes while somebody is at work here, and not because a failed volume is tried again.
+    pub(crate) fn stirred(&self) -> u64 {
+        self.0.lock().stirred
     }
 
     /// Something is there that nobody has synced, or tried to.
@@ -513,7 +531,7 @@ impl FsFile for FaultFile {
         let room = state.faults.capacity.map_or(u64::MAX, |c| c.saturating_sub(Disk::used(&state)));
         let mut most = usize::try_from(room).unwrap_or(usize::MAX);
         if most == 0 && !whole.is_empty() && failed.is_none() {
-            state.failed += 1;
+            state.fail();
             return Err(error(ENOSPC));
         }
         most = most.min(state.faults.sip.unwrap_or(usize::MAX));

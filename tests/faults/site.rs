@@ -377,6 +377,10 @@ impl Life {
         self.disks().map(FaultFs::failed).sum()
     }
 
+    fn stirred(&self) -> u64 {
+        self.disks().map(FaultFs::stirred).sum()
+    }
+
     fn holds(&self) -> bool {
         self.disks().any(FaultFs::holds)
     }
@@ -658,7 +662,7 @@ impl Site {
             self.settle().await;
             let _ = life.store.ping().await;
             let counted: u64 = life.recorders.values().map(|r| counted(&r.counters)).sum();
-            let now = Some((life.len(), life.wal_len(), counted, life.failed()));
+            let now = Some((life.stirred(), life.wal_len(), counted));
             same = if now == last { same + 1 } else { 0 };
             last = now;
         }
