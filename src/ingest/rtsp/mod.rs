@@ -19,7 +19,6 @@
 //! fragment that never ends is no video unit, so the attempt ends within seconds.
 
 mod failure;
-mod parameters;
 mod sdp;
 
 use std::{future::Future, net::IpAddr, sync::Arc, time::Duration};
@@ -47,7 +46,10 @@ use crate::{
     model::Transport,
     proto::{
         access_unit::TrackIndex,
-        codec::{Parameters, aac, g711},
+        codec::{
+            Parameters, aac, g711,
+            sets::{self, Codec, Sets},
+        },
         time::{Timescale, WallSpan},
     },
 };
@@ -57,7 +59,6 @@ use super::{
     source::{Arrival, Offer, Source, SourceCodec, SourceEvent, SourceTrack, SourceUnit},
 };
 use failure::Verdict;
-use parameters::{Codec, Sets};
 
 mod limits {
     use std::time::Duration;
@@ -133,8 +134,8 @@ impl RtspSource {
     /// New parameter sets of the video track, when they change anything.
     fn parameters_changed(&mut self, stream: usize) -> Option<Parameters> {
         let (codec, known) = self.video.as_mut()?;
-        let sets = self.demuxed.streams().get(stream).and_then(|s| sets_of(s.parameters()?))?;
-        let new = parameters::merged(*codec, known.as_ref(), &sets)?;
+        let of = self.demuxed.streams().get(stream).and_then(|s| sets_of(s.parameters()?))?;
+        let new = sets::merged(*codec, known.as_ref(), &of)?;
         *known = Some(new.clone());
         Some(new)
     }
@@ -418,13 +419,13 @@ impl Chosen {
             };
             let Some(timescale) = Timescale::new(stream.clock_rate_hz()) else { continue };
             let described = hint(stream, nth(at, stream));
-            let sets = described.map(|h| Sets::sorted(codec, &h.parameter_sets));
-            let known = sets.and_then(|sets| parameters::merged(codec, None, &sets));
+            let of = described.map(|h| Sets::sorted(codec, &h.parameter_sets));
+            let known = of.and_then(|of| sets::merged(codec, None, &of));
             let known = known.or_else(|| {
-                let sets = stream.parameters().and_then(sets_of)?;
-                parameters::merged(codec, None, &sets)
+                let of = stream.parameters().and_then(sets_of)?;
+                sets::merged(codec, None, &of)
             });
-            let known = with_remembered(known, remembered);
+            let known = sets::with_remembered(known, remembered);
             chosen.video = Some((codec, known.clone()));
             let codec = match (known, codec) {
                 (Some(parameters), _) => SourceCodec::Known(parameters),
@@ -459,20 +460,6 @@ impl Chosen {
             return Err(PullError::NoUsableTrack { offered: offered.collect() });
         }
         Ok(chosen)
-    }
-}
-
-/// What the description says, with the sets of the last session that go with the same SPS.
-fn with_remembered(
-    described: Option<Parameters>,
-    known: Option<&Parameters>,
-) -> Option<Parameters> {
-    let Some(described) = described else { return described };
-    match known {
-        Some(known) if !known.needs_new_sample_entry(&described) => {
-            Some(known.updated_by(&described.in_band()).unwrap_or_else(|| known.clone()))
-        }
-        _ => Some(described),
     }
 }
 

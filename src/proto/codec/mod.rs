@@ -16,6 +16,7 @@ pub mod nal;
 pub mod opus;
 pub mod pcm;
 pub mod reorder;
+pub mod sets;
 
 use bytes::Bytes;
 
