@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use mp4_atom::{
-    Atom, Audio, Av01, Av1c, Avc1, Avc3, Avcc, AvccExt, Decode, Dops, Encode, Hev1, Hvc1, HvcCArray,
-    Hvcc, Jpeg, Mp4a, Opus, Visual,
+    Atom, Audio, Av01, Av1c, Avc1, Avc3, Avcc, AvccExt, Decode, Dops, Encode, Hev1, Hvc1,
+    HvcCArray, Hvcc, Jpeg, Mp4a, Opus, Visual,
     esds::{DecoderConfig, DecoderSpecific, EsDescriptor, SLConfig},
 };
 

@@ -133,8 +133,7 @@ impl Mjpeg {
             header.write(&tables, &mut whole);
             let size = MjpegParameters { width: header.width, height: header.height };
             let scan = whole.len();
-            self.open =
-                Some(Open { ticks, arrived, replayed, size, data: whole, scan, pieces: 0 });
+            self.open = Some(Open { ticks, arrived, replayed, size, data: whole, scan, pieces: 0 });
         }
         let Some(open) = &mut self.open else {
             // Its beginning was lost.

@@ -233,7 +233,9 @@ impl Nal {
                     if self.gap {
                         return Err(Stop::Hit);
                     }
-                    return Err(DepacketizeError::Malformed("a fragment without a beginning").into());
+                    return Err(
+                        DepacketizeError::Malformed("a fragment without a beginning").into()
+                    );
                 }
                 self.piece(data)?;
                 if last { self.close(frames) } else { Ok(()) }
@@ -430,8 +432,7 @@ impl Nal {
         for (at, nal) in nals.iter().enumerate() {
             let until = nals.get(at + 1).map_or(end, |next| next.from);
             let own = pieces.get(nal.from..until).unwrap_or_default();
-            let header =
-                nal.header.as_ref().and_then(|h| h.get(..header_len)).unwrap_or_default();
+            let header = nal.header.as_ref().and_then(|h| h.get(..header_len)).unwrap_or_default();
             let len = header.len() + own.iter().map(Bytes::len).sum::<usize>();
             // At most `limits::FRAME`.
             data.extend_from_slice(&(len as u32).to_be_bytes());

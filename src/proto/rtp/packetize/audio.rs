@@ -38,7 +38,11 @@ pub(super) fn write_samples(len: usize, frame: usize, max: usize, to: &mut Write
 }
 
 /// One Opus packet, which must not be cut. No marker: it would say that silence went before.
-pub(super) fn write_opus(len: usize, max: usize, to: &mut Writer<'_>) -> Result<(), PacketizeError> {
+pub(super) fn write_opus(
+    len: usize,
+    max: usize,
+    to: &mut Writer<'_>,
+) -> Result<(), PacketizeError> {
     if len > max {
         return Err(PacketizeError::TooLong(len));
     }
