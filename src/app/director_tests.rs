@@ -121,6 +121,31 @@ impl Site {
         panic!("never {what}: {:?}", self.timeline().await);
     }
 
+    /// Waits until there are so many runs, and those before the last, or all, have ended.
+    async fn until_runs(&self, count: usize, all_ended: bool) {
+        for _ in 0..2_000 {
+            let (runs, gaps) = self.timeline().await;
+            let over = runs.iter().all(|r| r.end.is_some()) && gaps.iter().any(|g| g.end.is_none());
+            if runs.len() == count && (over || !all_ended) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("never {count} runs: {:?}", self.timeline().await);
+    }
+
+    /// Waits for a gap of this reason that lasts.
+    async fn until_gap(&self, reason: GapReason) {
+        for _ in 0..2_000 {
+            let (_, gaps) = self.timeline().await;
+            if gaps.iter().any(|g| g.end.is_none() && g.reason == reason) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("never {reason}: {:?}", self.timeline().await);
+    }
+
     async fn timeline(&self) -> (Vec<RunRow>, Vec<Gap>) {
         let runs = self.store.runs(self.stream()).await.unwrap();
         (runs, self.store.gaps_overlapping(self.stream(), ALWAYS, 1_000).await.unwrap())
@@ -244,12 +269,20 @@ async fn a_camera_is_recorded_within_its_hours_to_the_second_and_watched_beyond_
     site.clock.set(at(1));
     site.until("recording", |site| site.wanted() == Wanted::Recording).await;
     site.until("footage", Site::is_recording).await;
+    site.until_runs(1, false).await;
     let (runs, _) = site.timeline().await;
     assert_eq!(runs[0].start, EIGHT, "from the key frame at eight");
     sender.send_until(5);
     // Its hours end. Nobody would film until six here.
     site.clock.set(at(10 * HOUR));
-    site.until("over", |site| !site.is_recording() && site.wanted() == Wanted::Watched).await;
+    site.until("over", |site| site.set.all()[0].recording().is_none()).await;
+    assert_eq!(site.wanted(), Wanted::Watched);
+    for _ in 0..500 {
+        if site.timeline().await.1.len() == 3 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     assert_eq!(site.gaps().await.len(), 3);
     let (_, gaps) = site.timeline().await;
     use GapReason::{NotScheduled, VedetteDown};
@@ -274,14 +307,8 @@ async fn an_edge_of_the_schedule_divides_the_gap_of_a_camera_that_is_gone() {
     site.until("recording", |site| site.wanted() == Wanted::Recording).await;
     site.clock.set(at(10 * HOUR));
     site.until("idle", |site| site.wanted() == Wanted::Idle).await;
-    let mut gaps = site.gaps().await;
-    for _ in 0..500 {
-        if gaps.last().is_some_and(|g| g.1.is_none() && g.2 == GapReason::NotScheduled) {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        gaps = site.gaps().await;
-    }
+    site.until_gap(GapReason::NotScheduled).await;
+    let gaps = site.gaps().await;
     let (first, last) = (gaps[0], gaps[gaps.len() - 1]);
     assert_eq!(first, (-60, Some(0), GapReason::NotScheduled), "{gaps:?}");
     assert_eq!(last, (10 * HOUR, None, GapReason::NotScheduled), "{gaps:?}");
@@ -318,10 +345,8 @@ async fn what_surrounds_an_event_is_kept_and_nothing_else_is() {
     sender.send_until(20);
     site.clock.set(at(20));
     site.set.event(site.camera.id, "motion", at(20), None);
-    site.until("footage", Site::is_recording).await;
     sender.send_until(21);
-    site.until("over", |site| site.wanted() == Wanted::Standby && !site.is_recording()).await;
-    site.until("stopped", |site| site.set.all()[0].recording().is_none()).await;
+    site.until_runs(1, true).await;
     let gaps = site.gaps().await;
     assert_eq!(gaps[0], (0, Some(15), GapReason::NotScheduled), "five seconds before: {gaps:?}");
     assert_eq!(gaps[1].2, GapReason::NotScheduled);
@@ -330,9 +355,8 @@ async fn what_surrounds_an_event_is_kept_and_nothing_else_is() {
     sender.send_until(24);
     site.clock.set(at(24));
     site.set.event(site.camera.id, "motion", at(24), None);
-    site.until("footage", Site::is_recording).await;
     sender.send_until(25);
-    site.until("stopped", |site| site.set.all()[0].recording().is_none()).await;
+    site.until_runs(2, true).await;
     let gaps = site.gaps().await;
     assert!(gaps.iter().all(|g| g.2 == GapReason::NotScheduled), "{gaps:?}");
     let (runs, _) = site.timeline().await;
@@ -396,10 +420,11 @@ async fn a_clock_set_back_and_forth_over_an_edge_leaves_no_overlap() {
         site.clock.set(at(5));
         site.until("recording", |site| site.wanted() == Wanted::Recording).await;
         site.clock.set(at(-5));
-        site.until("not", |site| site.wanted() != Wanted::Recording).await;
+        site.until_gap(GapReason::NotScheduled).await;
     }
     site.clock.set(at(60));
     site.until("recording", |site| site.wanted() == Wanted::Recording).await;
+    site.set.shut_down().await;
     site.gaps().await;
     site.end().await;
 }
