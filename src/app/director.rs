@@ -225,6 +225,8 @@ impl Work {
         let mut viewers = self.channel.viewers();
         self.begin().await;
         self.keep();
+        // Some may have watched before, when the director was another.
+        self.planner.viewers(*viewers.borrow_and_update(), Instant::now());
         let mut wish = self.settle(true).await;
         let _ = begun.send(());
         let shared = Arc::clone(&self.shared);

@@ -410,6 +410,8 @@ async fn from_never_to_always_and_back_whoever_watches_sees_no_break() {
         count += 1;
     }
     assert_eq!(count, 100);
+    site.change(|camera| camera.streams[0].url.push_str("other")).await;
+    assert_eq!(site.wanted(), Wanted::Watched, "by whoever was there before");
     site.end().await;
 }
 
