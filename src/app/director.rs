@@ -467,6 +467,9 @@ impl Work {
 
     /// What a schedule wanted of the time in which the gap has lasted.
     async fn tell_apart(&self) {
+        if !self.planner.current().by_schedule() {
+            return;
+        }
         let (store, stream) = (&self.parts.store, self.id());
         let told = async {
             let Some(gap) = store.open_gap_of(stream).await? else { return Ok(()) };

@@ -47,7 +47,8 @@ impl Order {
         if self.enabled { self.mode.idle_reason() } else { GapReason::Disabled }
     }
 
-    const fn by_schedule(&self) -> bool {
+    /// Whether hours say when it is recorded.
+    pub(super) const fn by_schedule(&self) -> bool {
         self.enabled && matches!(self.mode, RecordMode::Schedule)
     }
 }
