@@ -211,14 +211,14 @@ fn what_is_said_to_last_lasts_for_every_minute_of_two_years_in_every_zone() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
-    /// A fortnight of any schedule, from any minute.
+    /// Ten days of any schedule, from any minute.
     #[test]
     fn the_next_change_is_where_the_schedule_changes(
         schedule in any_schedule(),
         from in (BEGIN / 60..(BEGIN + YEARS) / 60).prop_map(|minute| minute * 60),
     ) {
-        walk(&schedule, from, from + 14 * 86_400);
+        walk(&schedule, from, from + 10 * 86_400);
     }
 }
