@@ -336,6 +336,8 @@ impl Work {
             self.tell_apart().await;
         }
         let live = from.and_then(|from| self.channel.key_frame(from));
+        // That very one, though others come before the recorder looks.
+        let from = live.or(from);
         self.expect_footage(live, wish.since, first).await;
         let target = record::Target {
             camera: self.plan.camera,

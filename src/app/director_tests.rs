@@ -175,6 +175,16 @@ impl Site {
     }
 }
 
+/// The units there are for a viewer, which must have seen no break.
+fn seen(viewer: &mut hub::Subscription) -> Vec<u64> {
+    let events = std::iter::from_fn(|| viewer.try_next().unwrap());
+    let number = |event| match event {
+        Event::Unit { unit, .. } => unit.number,
+        other => panic!("a break: {other:?}"),
+    };
+    events.map(number).collect()
+}
+
 fn camera(clock: &Clock, mode: RecordMode) -> Camera {
     let schedule: Schedule = serde_json::from_str(EIGHT_TO_SIX).unwrap();
     let stream = CameraStream {
@@ -266,6 +276,7 @@ async fn a_camera_is_recorded_within_its_hours_to_the_second_and_watched_beyond_
     site.until("watched", |site| site.wanted() == Wanted::Watched).await;
     let mut sender = Sender::begin(&site, -10);
     sender.send_until(1);
+    let mut numbers = seen(&mut viewer);
     site.clock.set(at(1));
     site.until("recording", |site| site.wanted() == Wanted::Recording).await;
     site.until("footage", Site::is_recording).await;
@@ -291,11 +302,7 @@ async fn a_camera_is_recorded_within_its_hours_to_the_second_and_watched_beyond_
     assert_eq!(reasons, [NotScheduled, VedetteDown, NotScheduled]);
     assert_eq!(gaps[2].start, at(10 * HOUR));
     sender.send_until(6);
-    let mut numbers = Vec::new();
-    while let Ok(Some(event)) = viewer.try_next() {
-        let Event::Unit { unit, .. } = event else { panic!("a break: {event:?}") };
-        numbers.push(unit.number);
-    }
+    numbers.extend(seen(&mut viewer));
     assert_eq!(numbers, (0..sender.number).collect::<Vec<_>>(), "who watches notices nothing");
     site.end().await;
 }
@@ -392,6 +399,7 @@ async fn from_never_to_always_and_back_whoever_watches_sees_no_break() {
     site.until("watched", |site| site.wanted() == Wanted::Watched).await;
     let mut sender = Sender::begin(&site, 0);
     sender.send_until(10);
+    let mut count = seen(&mut viewer).len();
     site.clock.set(at(10));
     site.change(|camera| camera.record = RecordMode::Always).await;
     sender.send_until(15);
@@ -404,11 +412,7 @@ async fn from_never_to_always_and_back_whoever_watches_sees_no_break() {
     let gaps = site.gaps().await;
     use GapReason::Disabled;
     assert_eq!(gaps, [(0, Some(9), Disabled), (15, None, Disabled)], "from its last key frame");
-    let mut count = 0;
-    while let Ok(Some(event)) = viewer.try_next() {
-        assert!(matches!(event, Event::Unit { .. }), "a break: {event:?}");
-        count += 1;
-    }
+    count += seen(&mut viewer).len();
     assert_eq!(count, 100);
     site.change(|camera| camera.streams[0].url.push_str("other")).await;
     assert_eq!(site.wanted(), Wanted::Watched, "by whoever was there before");

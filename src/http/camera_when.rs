@@ -23,11 +23,13 @@ fn schedule(f: &mut Fields<'_>) -> Option<Schedule> {
         s.mistake("timezone", "must be the name of a time zone: Europe/Berlin");
     }
     let spans = match s.value("spans") {
-        Some(Value::Array(list)) if (1..=MAX_SPANS).contains(&list.len()) => list
-            .into_iter()
-            .enumerate()
-            .map(|(at, value)| span(&mut s, &format!("spans[{at}]"), value))
-            .collect(),
+        Some(Value::Array(list)) if (1..=MAX_SPANS).contains(&list.len()) => {
+            // All of them first: every mistake is named.
+            let list = list.into_iter().enumerate();
+            let spans: Vec<_> =
+                list.map(|(at, value)| span(&mut s, &format!("spans[{at}]"), value)).collect();
+            spans.into_iter().collect::<Option<Vec<_>>>()
+        }
         _ => {
             s.mistake("spans", format!("must be a list of 1 to {MAX_SPANS} spans"));
             None

@@ -327,7 +327,7 @@ fn what_is_kept_for_events_is_bounded_by_its_age_and_by_bytes() {
     assert_eq!(oldest(&channel), 519, "the key frame at or before 80 s ago");
     channel.keep(Some(WallSpan::from_secs(500)));
     seconds(&mut publisher, 600..900);
-    assert_eq!(oldest(&channel), 800, "100 units of 10 bytes");
+    assert_eq!(oldest(&channel), 801, "the first key frame among 100 units of 10 bytes");
     channel.keep(None);
     assert_eq!(oldest(&channel), 836);
     // What is left of a camera that is gone is not taken for what surrounds an event hours later.
