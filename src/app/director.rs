@@ -52,6 +52,8 @@ use crate::{
 
 /// Orders that wait while one is carried out. The API gives them one after another.
 const ORDERS: usize = 4;
+/// Hours that began longer ago began while the machine slept, or its clock leapt over that.
+const LATE: WallSpan = WallSpan::from_secs(10);
 /// Marks of the time before a start that are looked at: the newest.
 const MARKS: u32 = 100;
 
@@ -332,7 +334,8 @@ impl Work {
         self.noted = None;
         // At the start nothing is live yet.
         let from = (!first).then_some(wish.since);
-        if !first {
+        // Hours that began while nobody looked are the recorder's.
+        if !first && self.parts.clock.now() - wish.since > LATE {
             self.tell_apart().await;
         }
         let live = from.and_then(|from| self.channel.key_frame(from));

@@ -318,7 +318,9 @@ async fn an_edge_of_the_schedule_divides_the_gap_of_a_camera_that_is_gone() {
     let gaps = site.gaps().await;
     let (first, last) = (gaps[0], gaps[gaps.len() - 1]);
     assert_eq!(first, (-60, Some(0), GapReason::NotScheduled), "{gaps:?}");
-    assert_eq!(last, (10 * HOUR, None, GapReason::NotScheduled), "{gaps:?}");
+    // To the moment at which its last attempt began, which the clock leapt over with the rest.
+    assert!((last.0 - 10 * HOUR).abs() <= 2, "{gaps:?}");
+    assert_eq!((last.1, last.2), (None, GapReason::NotScheduled), "{gaps:?}");
     assert!(gaps[1..gaps.len() - 1].iter().all(|g| g.2.counts_as_missing()), "{gaps:?}");
     site.end().await;
 }
