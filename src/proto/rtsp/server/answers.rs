@@ -86,7 +86,6 @@ impl<R: Clone> Connection<R> {
                         destination: set_up.group.map(|g| g.address.to_string()),
                         port: set_up.group.map(|g| g.port),
                         ttl: set_up.group.map(|g| g.ttl),
-                        source: Some(set_up.address.to_string()),
                         ..Transport::unicast(Lower::Udp)
                     },
                 };
@@ -125,9 +124,8 @@ impl<R: Clone> Connection<R> {
                 started.tracks.sort_by_key(|t| t.track);
                 let base = &session.place.base;
                 let info: Vec<_> = started.tracks.iter().map(|t| rtp_info(base, t)).collect();
-                let mut response = request
-                    .reply(Status::OK)
-                    .header("Range", range::told(started.extent, unit));
+                let mut response =
+                    request.reply(Status::OK).header("Range", range::told(started.extent, unit));
                 // Who joins a group that is sent to has no first packet of his own.
                 if !info.is_empty() {
                     response = response.header("RTP-Info", RtpInfo::write_list(&info));

@@ -15,22 +15,20 @@ pub(super) fn choose(
     multicast: bool,
     taken: impl Fn(u8) -> bool,
 ) -> Option<Carrier> {
-    offers.iter().filter(|o| o.rtp_avp && !o.record).find_map(|offer| {
-        match offer.lower {
-            Lower::Udp if offer.multicast => multicast.then_some(Carrier::Multicast),
-            Lower::Tcp if offer.multicast => None,
-            Lower::Tcp => {
-                let asked = offer.interleaved.filter(|(a, b)| a != b && !taken(*a) && !taken(*b));
-                let (rtp, rtcp) = asked.or_else(|| {
-                    let even = (0..=u8::MAX - 1).step_by(2);
-                    even.map(|a| (a, a + 1)).find(|(a, b)| !taken(*a) && !taken(*b))
-                })?;
-                Some(Carrier::Interleaved { rtp, rtcp })
-            }
-            Lower::Udp => {
-                let (rtp, rtcp) = offer.client_port.filter(|(a, b)| udp && *a != 0 && *b != 0)?;
-                Some(Carrier::Udp { rtp, rtcp })
-            }
+    offers.iter().filter(|o| o.rtp_avp && !o.record).find_map(|offer| match offer.lower {
+        Lower::Udp if offer.multicast => multicast.then_some(Carrier::Multicast),
+        Lower::Tcp if offer.multicast => None,
+        Lower::Tcp => {
+            let asked = offer.interleaved.filter(|(a, b)| a != b && !taken(*a) && !taken(*b));
+            let (rtp, rtcp) = asked.or_else(|| {
+                let even = (0..=u8::MAX - 1).step_by(2);
+                even.map(|a| (a, a + 1)).find(|(a, b)| !taken(*a) && !taken(*b))
+            })?;
+            Some(Carrier::Interleaved { rtp, rtcp })
+        }
+        Lower::Udp => {
+            let (rtp, rtcp) = offer.client_port.filter(|(a, b)| udp && *a != 0 && *b != 0)?;
+            Some(Carrier::Udp { rtp, rtcp })
         }
     })
 }

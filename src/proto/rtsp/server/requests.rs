@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::{
-    Asking, Carrier, Connection, Content, Credentials, Output, Place, PlaceError, Question, carriage,
-    limits, manner,
+    Asking, Carrier, Connection, Content, Credentials, Output, Place, PlaceError, Question,
+    carriage, limits, manner,
     range::{self, RangeError},
     session::{SessionId, State},
 };

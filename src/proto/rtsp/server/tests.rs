@@ -43,7 +43,10 @@ impl Talk {
     fn new() -> Self {
         let now = Instant::now();
         Self {
-            machine: Connection::new(now, Settings { timeout: TIMEOUT, udp: true, multicast: false }),
+            machine: Connection::new(
+                now,
+                Settings { timeout: TIMEOUT, udp: true, multicast: false },
+            ),
             now,
             cseq: 1,
             session: None,
