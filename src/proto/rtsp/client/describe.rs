@@ -74,17 +74,17 @@ impl Description {
     #[must_use]
     pub fn parse(sdp: &[u8]) -> Self {
         let mut found = Self::default();
-        let mut full = false;
         for line in sdp.split(|&b| matches!(b, b'\n' | b'\r')) {
             let line = String::from_utf8_lossy(line);
             let line = line.trim_matches(|c: char| c.is_whitespace() || c.is_control());
             let Some((kind, value)) = line.split_once('=') else { continue };
-            match (kind.trim(), found.media.last_mut()) {
-                ("m", _) if found.media.len() >= limits::MEDIA => full = true,
-                ("m", _) => found.media.push(Media::begin(value)),
-                ("a", _) if full => {}
-                ("a", Some(media)) => media.attribute(value),
-                ("a", None) => found.attribute(value),
+            match kind.trim() {
+                "m" if found.media.len() >= limits::MEDIA => break,
+                "m" => found.media.push(Media::begin(value)),
+                "a" => match found.media.last_mut() {
+                    Some(media) => media.attribute(value),
+                    None => found.attribute(value),
+                },
                 _ => {}
             }
         }
