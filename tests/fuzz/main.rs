@@ -9,6 +9,8 @@
     reason = "a test that finds what it did not expect should stop there"
 )]
 
+mod client;
+
 use bytes::{Bytes, BytesMut};
 use proptest::{collection::vec, prelude::*, sample::Index, test_runner::Config};
 use vedette::proto::{
@@ -319,6 +321,19 @@ proptest! {
     }
 
     #[test]
+    fn no_camera_makes_the_client_panic_and_all_cuts_give_the_same(
+        bytes in mutated(client::ANSWERS.iter().map(|a| a.as_bytes().to_vec()).collect()),
+        split in 1_usize..64,
+    ) {
+        prop_assert_eq!(client::session(&bytes, split), client::session(&bytes, bytes.len()));
+    }
+
+    #[test]
+    fn no_description_makes_its_parser_panic(bytes in mutated(client::descriptions())) {
+        client::description(&bytes);
+    }
+
+    #[test]
     fn no_rtp_packet_makes_its_parser_panic(bytes in mutated(vec![rtp_seed()])) {
         let length = bytes.len();
         if let Ok(packet) = rtp::Packet::parse(Bytes::from(bytes)) {
@@ -361,6 +376,8 @@ fn the_seeds_are_valid_so_that_mutations_reach_deep() {
         unreachable!("the POST is one")
     };
     assert_eq!(messages([&said, b""]).len(), 2);
+    let whole = client::session(client::ANSWERS[0].as_bytes(), usize::MAX);
+    assert!(whole.iter().any(|line| line.starts_with("Playing")), "{whole:#?}");
     for request in REQUESTS {
         let mut buffer = BytesMut::from(request.as_bytes());
         let mut decoder = Decoder::new();
@@ -376,6 +393,12 @@ fn wherever_a_message_is_cut_the_same_is_read() {
         let whole = messages([bytes, b""]);
         for cut in 0..=bytes.len() {
             assert_eq!(messages([&bytes[..cut], &bytes[cut..]]), whole, "{seed:?} cut at {cut}");
+        }
+    }
+    for seed in client::ANSWERS {
+        let whole = client::session(seed.as_bytes(), seed.len());
+        for piece in 1..seed.len() {
+            assert_eq!(client::session(seed.as_bytes(), piece), whole, "{seed:?} in pieces of {piece}");
         }
     }
     for seed in TUNNEL {
