@@ -1,17 +1,26 @@
 //! Payloads into frames, by each codec's RFC: what [`receive`](super::receive) puts in order comes
 //! out as coded pictures and sound frames.
 //!
+//! A unit that lost a packet is dropped; what was not hit comes out whole, and says how many packets
+//! and units are missing before it. What breaks the rules of its format costs the unit it is in.
+//!
 //! # A further codec
 //!
-//! A file of its own with a type that implements [`Codec`], a variant of [`Kind`], a line in
-//! [`Depacketizer::new`] and one in [`Kind::codec`].
+//! A file of its own with a type that implements [`Codec`] and keeps a [`Told`], a variant of
+//! [`Kind`], a line in [`Depacketizer::new`], and its variant in [`Kind::codec`] and
+//! [`Kind::codec_ref`].
+
+mod aac;
+mod family;
+mod g711;
+mod nal;
 
 use std::{collections::VecDeque, time::Duration};
 
 use bytes::Bytes;
 
-use super::receive::Received;
-use crate::proto::codec::Parameters;
+use super::{extension::Replayed, receive::Received};
+use crate::proto::codec::{Parameters, g711::Law, sets};
 
 /// What a frame may cost. Checked before memory is taken.
 pub mod limits {
@@ -19,6 +28,9 @@ pub mod limits {
     pub const FRAME: usize = 16 << 20;
     /// The most packets, fragments and NAL units of one frame.
     pub const PIECES: usize = 32_768;
+    /// A frame that is one packet is copied up to this size, not sliced: a slice keeps alive all
+    /// that was read from the socket with it, for as long as the frame lives.
+    pub const COPIED: usize = 2_048;
 }
 
 /// A track as SDP describes it: `a=rtpmap` (or a static payload type) and `a=fmtp`.
@@ -63,8 +75,9 @@ pub struct Frame {
     pub fresh: bool,
     /// Where it brings new ones: from this frame on these count.
     pub parameters: Option<Parameters>,
-    /// When it was captured, where the camera says so in each packet (ONVIF replay): NTP.
-    pub captured: Option<u64>,
+    /// When it was captured and how it hangs together with others, where the camera says so in its
+    /// packets (ONVIF replay).
+    pub replayed: Option<Replayed>,
 }
 
 /// Why a track cannot be taken.
@@ -113,17 +126,69 @@ pub(super) trait Codec {
     }
 }
 
+/// What the next frame says of what is missing before it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Told {
+    lost: u16,
+    dropped: u16,
+    fresh: bool,
+}
+
+impl Told {
+    /// Of the next packet.
+    pub(super) const fn add(&mut self, lost: u16, fresh: bool) {
+        self.lost = self.lost.saturating_add(lost);
+        self.fresh |= fresh;
+    }
+
+    /// A frame was dropped.
+    pub(super) const fn drop_one(&mut self) {
+        self.dropped = self.dropped.saturating_add(1);
+    }
+
+    /// The next frame.
+    pub(super) fn frame(
+        &mut self,
+        ticks: i64,
+        arrived: Duration,
+        data: Bytes,
+        parameters: Option<Parameters>,
+        replayed: Option<Replayed>,
+    ) -> Frame {
+        let Self { lost, dropped, fresh } = std::mem::take(self);
+        Frame { ticks, arrived, data, lost, dropped, fresh, parameters, replayed }
+    }
+}
+
+/// A frame that is one packet, or a part of one.
+pub(super) fn own(data: Bytes) -> Bytes {
+    if data.len() <= limits::COPIED { Bytes::copy_from_slice(&data) } else { data }
+}
+
 /// By payload format.
 #[derive(Debug)]
-enum Kind {}
+enum Kind {
+    /// H.264 and H.265.
+    Nal(Box<nal::Nal>),
+    Aac(Box<aac::Aac>),
+    G711(g711::G711),
+}
 
 impl Kind {
     fn codec(&mut self) -> &mut dyn Codec {
-        match *self {}
+        match self {
+            Self::Nal(codec) => &mut **codec,
+            Self::Aac(codec) => &mut **codec,
+            Self::G711(codec) => codec,
+        }
     }
 
     fn codec_ref(&self) -> &dyn Codec {
-        match *self {}
+        match self {
+            Self::Nal(codec) => &**codec,
+            Self::Aac(codec) => &**codec,
+            Self::G711(codec) => codec,
+        }
     }
 }
 
@@ -142,7 +207,17 @@ impl Depacketizer {
     ///
     /// When there is none for it.
     pub fn new(format: &Format<'_>) -> Result<Self, Unsupported> {
-        Err(Unsupported::Encoding(format.encoding.chars().take(32).collect()))
+        let nal = |codec| nal::Nal::new(codec, format).map(|nal| Kind::Nal(Box::new(nal)));
+        let g711 = |law| g711::G711::new(law, format).map(Kind::G711);
+        let kind = match &*format.encoding.trim().to_ascii_lowercase() {
+            "h264" => nal(sets::Codec::H264),
+            "h265" | "hevc" => nal(sets::Codec::H265),
+            "mpeg4-generic" => aac::Aac::new(format).map(|aac| Kind::Aac(Box::new(aac))),
+            "pcmu" => g711(Law::Mu),
+            "pcma" => g711(Law::A),
+            _ => Err(Unsupported::Encoding(format.encoding.chars().take(32).collect())),
+        }?;
+        Ok(Self { kind, frames: VecDeque::new() })
     }
 
     /// The codec's parameters as of now: from the description, or in-band. `None` where they are
@@ -172,3 +247,6 @@ impl Depacketizer {
         self.frames.pop_front()
     }
 }
+
+#[cfg(test)]
+mod tests;
