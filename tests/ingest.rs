@@ -7,13 +7,23 @@ mod support;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{task::JoinSet, time::timeout};
+use sha2::{Digest as _, Sha256};
+use tokio::{
+    io::copy_bidirectional,
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::timeout,
+};
+use tokio_rustls::{
+    TlsAcceptor,
+    rustls::{self, pki_types::PrivateKeyDer},
+};
 use tokio_util::sync::CancellationToken;
 use vedette::{
     clock::Clock,
     hub::{ClockSource, Event, Hub, Limits, Run, Start, Subscription},
     id::{Role, StreamId},
-    ingest::{PullState, PullTarget, Puller, Resume, StatusSnapshot, StreamStatus, probe},
+    ingest::{PullState, PullTarget, Puller, Resume, StatusSnapshot, StreamStatus, Trust, probe},
     model::Transport,
     proto::{
         access_unit::{AccessUnit, TrackIndex},
@@ -43,6 +53,10 @@ impl Pulled {
     }
 
     fn start_over(url: &str, transport: Transport) -> Self {
+        Self::of(PullTarget::new(url, None, None, transport, true).unwrap())
+    }
+
+    fn of(target: PullTarget) -> Self {
         let clock = Clock::system();
         let stream = StreamId::generate(&clock);
         let channel = Hub::new(Limits::default()).channel(stream);
@@ -53,7 +67,7 @@ impl Pulled {
             stream,
             camera: "door".parse().unwrap(),
             role: Role::Main,
-            target: PullTarget::new(url, None, None, transport, true).unwrap(),
+            target,
             channel,
             status: Arc::clone(&status),
             clock: clock.clone(),
@@ -546,6 +560,64 @@ async fn a_session_id_that_changes_between_setups_is_one_session() {
     let mut pulled = Pulled::start(&camera.url());
     assert_unbroken(&pulled.video(10).await.into_iter().take(1).collect::<Vec<_>>());
     assert_eq!(camera.answered("SETUP", 200), 2);
+}
+
+#[tokio::test]
+async fn rtsps_takes_the_certificate_it_was_told_to_take_and_no_other() {
+    let camera = Camera::start(Behaviour::default()).await;
+    let key = rcgen::KeyPair::generate().unwrap();
+    let made = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+    let made = made.self_signed(&key).unwrap();
+    let (port, _tasks) = tls_before(&camera, &made, &key).await;
+    let url = format!("rtsps://localhost:{port}/live");
+    let target = |trust| {
+        // What is encrypted does not go over UDP, whatever was asked for.
+        PullTarget::new(&url, None, None, Transport::Udp, true).unwrap().with_trust(trust)
+    };
+    let print: [u8; 32] = Sha256::digest(made.der()).into();
+    for trust in [Trust::Authority(made.pem().into_bytes()), Trust::Fingerprint(print)] {
+        let mut pulled = Pulled::of(target(trust));
+        assert_unbroken(&pulled.video(20).await);
+    }
+    for trust in [Trust::System, Trust::Fingerprint([7; 32])] {
+        let pulled = Pulled::of(target(trust));
+        let status = pulled.backing_off().await;
+        assert_eq!(status.reason, Some(GapReason::Refused));
+        assert!(status.detail.unwrap().contains("certificate is not trusted"));
+    }
+}
+
+/// TLS on a port of its own, in front of `camera`.
+async fn tls_before(
+    camera: &Camera,
+    made: &rcgen::Certificate,
+    key: &rcgen::KeyPair,
+) -> (u16, JoinSet<()>) {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.der().clone()], key)
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let to = camera.address();
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        let mut connections = JoinSet::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            connections.spawn(async move {
+                let Ok(mut outside) = acceptor.accept(stream).await else { return };
+                let mut inside = TcpStream::connect(to).await.unwrap();
+                let _ = copy_bidirectional(&mut outside, &mut inside).await;
+            });
+        }
+    });
+    (port, tasks)
 }
 
 #[tokio::test]

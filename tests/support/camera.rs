@@ -236,6 +236,11 @@ impl Camera {
         });
     }
 
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Its address, without a login.
     pub(crate) fn url(&self) -> String {
         format!("rtsp://{}/live", self.address)

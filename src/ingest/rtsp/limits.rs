@@ -6,6 +6,8 @@ use std::time::Duration;
 
 /// For the TCP handshake.
 pub(super) const CONNECT: Duration = Duration::from_secs(2);
+/// For the TLS handshake; small processors take their time.
+pub(super) const TLS: Duration = Duration::from_secs(5);
 /// For all of a good-bye: TEARDOWN may be asked for its login first.
 pub(super) const GOOD_BYE: Duration = Duration::from_secs(3);
 /// What is read at once, bytes.

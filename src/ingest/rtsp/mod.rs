@@ -18,6 +18,7 @@ mod connection;
 mod limits;
 mod session;
 mod stale;
+mod tls;
 mod track;
 mod udp;
 
@@ -41,7 +42,11 @@ use crate::{
         access_unit::TrackIndex,
         codec::Parameters,
         rtsp::{
-            client::{Carriage, Credentials, Event, address::Target, describe, limits as client},
+            client::{
+                Carriage, Credentials, Event,
+                address::{Scheme, Target},
+                describe, limits as client,
+            },
             message::InterleavedFrame,
         },
     },
@@ -157,16 +162,14 @@ impl RtspSource {
 
     /// Until something may be there that was not. `Ok(false)`: the connection was closed.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, PullError>> {
-        if self.datagrams(context) {
-            return Poll::Ready(Ok(true));
-        }
+        let any = self.datagrams(context);
         let timeouts = self.tracks.iter().filter_map(|track| track.receiver.poll_timeout());
         let also = timeouts.chain([self.next_report]).min();
         let outcome = self.session.poll(also, context);
-        if matches!(outcome, Poll::Ready(Ok(true))) {
+        if outcome.is_ready() {
             self.timely(self.session.now());
         }
-        outcome
+        if any && outcome.is_pending() { Poll::Ready(Ok(true)) } else { outcome }
     }
 
     async fn fetch(&mut self) -> Result<Option<SourceEvent>, PullError> {
@@ -200,14 +203,19 @@ impl Source for RtspSource {
         });
         for _ in 0..=client::REDIRECTS {
             let stale = context.stale.clone();
-            let mut session = Session::open(place, credentials.clone(), stale).await?;
+            // Of what is encrypted nothing goes beside the connection.
+            let secure = place.scheme == Scheme::Rtsps;
+            let transport = if secure { Transport::Tcp } else { target.transport() };
+            let (login, trust) = (credentials.clone(), target.trust());
+            let mut session = Session::open(place, login, trust, stale).await?;
             match session.described().await? {
                 Event::Redirected { target, same_host } => {
                     place = target;
                     credentials = credentials.filter(|_| same_host);
                 }
                 Event::Described(description) => {
-                    return start(session, &description, target, context).await;
+                    let wanted = (target.audio(), transport);
+                    return start(session, &description, wanted, context).await;
                 }
                 _ => break,
             }
@@ -237,14 +245,13 @@ impl Source for RtspSource {
 async fn start(
     mut session: Session,
     description: &describe::Description,
-    target: &PullTarget,
+    (audio, mut transport): (bool, Transport),
     context: &RtspContext,
 ) -> Result<RtspSource, PullError> {
-    let chosen = choose(description, target.audio(), context.remembered.as_ref())?;
+    let chosen = choose(description, audio, context.remembered.as_ref())?;
     let offers = offers(description, &chosen);
     session.bury().await?;
     let described = chosen.iter().map(|chosen| chosen.source.clone()).collect();
-    let mut transport = target.transport();
     let mut tracks: Vec<Track> = Vec::new();
     for (chosen, index) in chosen.into_iter().zip(0_u8..) {
         let track = set_up(&mut session, chosen, index, &mut transport, &tracks).await?;

@@ -14,11 +14,15 @@ use super::{
     connection::{Connection, Stream, dial},
     limits,
     stale::{Left, Stale},
+    tls,
 };
 use crate::{
-    ingest::PullError,
+    ingest::{PullError, Trust},
     proto::rtsp::{
-        client::{Agreed, Carriage, Client, ClientError, Credentials, Event, Settings, address::Target},
+        client::{
+            Agreed, Carriage, Client, ClientError, Credentials, Event, Settings,
+            address::{Scheme, Target},
+        },
         message::{InterleavedFrame, Message},
     },
 };
@@ -51,13 +55,17 @@ impl Session {
     pub(super) async fn open(
         target: Target,
         credentials: Option<Credentials>,
+        trust: &Trust,
         stale: Stale,
     ) -> Result<Self, PullError> {
         let stream = dial(&target).await?;
         let broken = |e: std::io::Error| PullError::Disconnected { detail: Some(e.to_string()) };
         let local = stream.local_addr().map_err(broken)?;
         let peer = stream.peer_addr().map_err(broken)?;
-        let stream: Box<dyn Stream> = Box::new(stream);
+        let stream: Box<dyn Stream> = match target.scheme {
+            Scheme::Rtsp => Box::new(stream),
+            Scheme::Rtsps => Box::new(tls::wrap(stream, &target, trust).await?),
+        };
         let connection = Connection::new(stream, local, peer);
         let user_agent = concat!("vedette/", env!("CARGO_PKG_VERSION")).to_owned();
         let settings = Settings { target, credentials, user_agent, random: rand::random() };
@@ -112,6 +120,8 @@ impl Session {
         match self.connection.poll(context) {
             Poll::Ready(Ok(count)) => {
                 self.read_at = self.now();
+                // A flood must not keep the alarm from being heard.
+                self.client.handle_timeout(self.read_at);
                 return Poll::Ready(Ok(count > 0));
             }
             Poll::Ready(Err(error)) => {
