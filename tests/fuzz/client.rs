@@ -47,8 +47,7 @@ pub(crate) fn description(bytes: &[u8]) {
 /// A whole session with a camera that says `bytes` in pieces of `split`: everything that happened and was sent.
 pub(crate) fn session(bytes: &[u8], split: usize) -> Vec<String> {
     let target = Target::new(&"rtsp://cam:8554/live".parse().unwrap()).unwrap();
-    let credentials =
-        Credentials { username: "admin".to_owned(), password: "s".to_owned().into() };
+    let credentials = Credentials { username: "admin".to_owned(), password: "s".to_owned().into() };
     let settings = Settings {
         target,
         credentials: Some(credentials),
@@ -73,7 +72,11 @@ pub(crate) fn session(bytes: &[u8], split: usize) -> Vec<String> {
                 _ => continue,
             }
             if next < media {
-                let carriage = if next == 2 { Carriage::Udp(6_000, 6_001) } else { Carriage::Interleaved(0, 1) };
+                let carriage = if next == 2 {
+                    Carriage::Udp(6_000, 6_001)
+                } else {
+                    Carriage::Interleaved(0, 1)
+                };
                 client.set_up(next, carriage, Duration::ZERO);
                 next += 1;
             } else {

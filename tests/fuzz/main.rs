@@ -398,7 +398,11 @@ fn wherever_a_message_is_cut_the_same_is_read() {
     for seed in client::ANSWERS {
         let whole = client::session(seed.as_bytes(), seed.len());
         for piece in 1..seed.len() {
-            assert_eq!(client::session(seed.as_bytes(), piece), whole, "{seed:?} in pieces of {piece}");
+            assert_eq!(
+                client::session(seed.as_bytes(), piece),
+                whole,
+                "{seed:?} in pieces of {piece}"
+            );
         }
     }
     for seed in TUNNEL {

@@ -65,7 +65,11 @@ pub(super) fn choose(
 
 /// The first payload type that can be recorded; else why the first cannot, where there is more to
 /// say than its name.
-fn track(at: usize, media: &Media, remembered: Option<&Parameters>) -> Result<Chosen, Option<String>> {
+fn track(
+    at: usize,
+    media: &Media,
+    remembered: Option<&Parameters>,
+) -> Result<Chosen, Option<String>> {
     let mut refusal = None;
     for format in &media.formats {
         let described = depacketize::Format {
@@ -124,12 +128,19 @@ mod tests {
     }
 
     fn h264(sprop: &str) -> String {
-        format!("m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1{sprop}\r\n")
+        format!(
+            "m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=fmtp:96 packetization-mode=1{sprop}\r\n"
+        )
     }
 
     #[test]
     fn missing_invalid_or_annex_b_sprop_parameter_sets() {
-        for sprop in ["", ";sprop-parameter-sets=", ";sprop-parameter-sets=%%,=", ";sprop-parameter-sets=Z0I=,aM4="] {
+        for sprop in [
+            "",
+            ";sprop-parameter-sets=",
+            ";sprop-parameter-sets=%%,=",
+            ";sprop-parameter-sets=Z0I=,aM4=",
+        ] {
             assert_eq!(chosen(&h264(sprop)), Ok(vec![(0, "!")]), "{sprop}: they come in-band");
         }
         let good = format!(";sprop-parameter-sets={SPS},{PPS}");

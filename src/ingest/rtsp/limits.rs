@@ -30,5 +30,3 @@ pub(super) const DATAGRAM: usize = 16 << 10;
 pub(super) const DATAGRAMS: usize = 64;
 /// Pairs of ports tried before we say that there are none.
 pub(super) const PORTS: usize = 64;
-/// Units and reports waiting to be fetched; what would be more waits in the socket.
-pub(super) const WAITING: usize = 256;

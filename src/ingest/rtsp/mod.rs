@@ -7,8 +7,7 @@
 //!
 //! # Invariants
 //!
-//! * One task, one loop: what came is taken before more is read, and nothing is read while
-//!   [`limits::WAITING`] events wait to be fetched.
+//! * One task, one loop: nothing more is read while what came waits to be fetched.
 //! * Packets carry the time at which they were read off the socket, whenever they are looked at.
 //! * A packet that breaks the rules costs the unit it belongs to, not the session.
 //! * A login goes to the host it was configured for; a redirect to another goes without.
@@ -295,7 +294,9 @@ async fn set_up(
             (Some(agreed), _) => {
                 // A camera that says the same channels twice sends on those it was asked for.
                 let taken = |channel: u8| {
-                    others.iter().any(|t| matches!(t.way, Way::Channels(a, b) if a == channel || b == channel))
+                    others.iter().any(
+                        |t| matches!(t.way, Way::Channels(a, b) if a == channel || b == channel),
+                    )
                 };
                 let (rtp, rtcp) =
                     agreed.channels.filter(|&(a, b)| !taken(a) && !taken(b)).unwrap_or(asked);

@@ -15,7 +15,8 @@ use tokio_rustls::{
     TlsConnector,
     client::TlsStream,
     rustls::{
-        self, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
+        self, CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore,
+        SignatureScheme,
         client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
         crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature},
         pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject as _},
@@ -87,10 +88,7 @@ fn authority(pem: &[u8]) -> Result<ClientConfig, rustls::Error> {
 
 fn pinned(print: [u8; 32]) -> Result<ClientConfig, rustls::Error> {
     let verifier = Arc::new(Pinned { print, provider: ring::default_provider() });
-    Ok(builder()?
-        .dangerous()
-        .with_custom_certificate_verifier(verifier)
-        .with_no_client_auth())
+    Ok(builder()?.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth())
 }
 
 /// Takes the one certificate with this SHA-256.

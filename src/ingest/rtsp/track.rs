@@ -126,8 +126,7 @@ impl Track {
         let beginning = self.receiver.beginning().filter(|_| self.began_with);
         let first = *self.first.get_or_insert(ticks);
         let track = self.index;
-        let parameters =
-            parameters.map(|parameters| SourceEvent::Parameters { track, parameters });
+        let parameters = parameters.map(|parameters| SourceEvent::Parameters { track, parameters });
         let unit = SourceUnit {
             track,
             ticks,

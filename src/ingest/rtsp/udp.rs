@@ -79,9 +79,9 @@ impl Pair {
         // `0.0.0.0` is what some write who do not know their address.
         let source = source.filter(|source| !source.is_unspecified() && !source.is_multicast());
         self.from.extend(source.map(|source| source.to_canonical()));
-        self.to = ports.filter(|&(rtp, rtcp)| rtp != 0 && rtcp != 0).map(|(rtp, rtcp)| {
-            (SocketAddr::new(camera, rtp), SocketAddr::new(camera, rtcp))
-        });
+        self.to = ports
+            .filter(|&(rtp, rtcp)| rtp != 0 && rtcp != 0)
+            .map(|(rtp, rtcp)| (SocketAddr::new(camera, rtp), SocketAddr::new(camera, rtcp)));
         self.knock();
     }
 

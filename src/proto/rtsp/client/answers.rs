@@ -28,6 +28,7 @@ impl Client {
         if let Some(server) = response.headers.get("Server") {
             self.software = server.chars().take(limits::SESSION_ID).collect();
         }
+        self.login.accepted |= pending.with_login && response.status != Status::UNAUTHORIZED;
         match response.status {
             Status::UNAUTHORIZED => self.unauthorized(pending, response, now),
             status if (300..400).contains(&status.as_u16()) && self.phase == Phase::Handshake => {
@@ -41,15 +42,11 @@ impl Client {
         let asked = self.login.challenged(&response.headers);
         let again = match asked {
             Asked::NotAnswerable => false,
-            Asked::Login | Asked::Stale if !pending.logged_in => {
-                pending.logged_in = true;
-                true
-            }
-            Asked::Stale if !pending.renewed => {
-                pending.renewed = true;
-                true
-            }
-            Asked::Login | Asked::Stale => false,
+            // Nothing was shown yet.
+            _ if !pending.with_login => true,
+            Asked::Stale => !std::mem::replace(&mut pending.renewed, true),
+            // The login was good before, so it is the nonce that is not.
+            Asked::Login => self.login.accepted && !std::mem::replace(&mut pending.repeated, true),
         };
         let purpose = pending.purpose;
         if again {

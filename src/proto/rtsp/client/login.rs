@@ -78,11 +78,13 @@ pub(super) struct Login {
     seed: [u8; 16],
     challenge: Option<Challenge>,
     count: u32,
+    /// The camera has taken it, on this connection.
+    pub(super) accepted: bool,
 }
 
 impl Login {
     pub(super) const fn new(credentials: Option<Credentials>, seed: [u8; 16]) -> Self {
-        Self { credentials, seed, challenge: None, count: 0 }
+        Self { credentials, seed, challenge: None, count: 0, accepted: false }
     }
 
     /// Takes the challenges of a 401.

@@ -13,8 +13,8 @@
 //! # Invariants
 //!
 //! * Every request has a time-out; in the handshake and the good-bye one is out at a time.
-//! * A request is sent three times at the most: as it is, with a login, with a fresh nonce. A login
-//!   that is refused is never tried again: cameras lock accounts.
+//! * A login that is refused is never tried again: cameras lock accounts. What is tried again is a
+//!   request with a new nonce, once where the old one is called stale, once where it was good before.
 //! * All requests go to the host that was configured ([`address`]); a redirect ends the session,
 //!   and where it leads is the driver's to follow ([`Event::Redirected`]).
 //! * After [`Event::Failed`] and [`Event::Redirected`] it says nothing more.
@@ -24,6 +24,7 @@
 pub mod address;
 mod answers;
 pub mod describe;
+mod event;
 mod info;
 mod login;
 mod serve;
@@ -39,7 +40,7 @@ use super::{
     message::{Message, Method, Request},
 };
 use address::Target;
-use describe::Description;
+pub use event::{Agreed, Carriage, ClientError, Event, SessionId, Settings, Start};
 pub use login::Credentials;
 use login::Login;
 
@@ -70,122 +71,6 @@ pub mod limits {
     pub const SESSION_ID: usize = 256;
     /// Requests without an answer.
     pub(super) const PENDING: usize = 4;
-}
-
-/// What a session begins with.
-#[derive(Clone, Debug)]
-pub struct Settings {
-    /// What to ask for.
-    pub target: Target,
-    /// Who we are.
-    pub credentials: Option<Credentials>,
-    /// `User-Agent`.
-    pub user_agent: String,
-    /// Random bits, other ones for each session.
-    pub random: [u8; 16],
-}
-
-/// How a track is to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Carriage {
-    /// Within the connection, on these channels.
-    Interleaved(u8, u8),
-    /// To these ports of ours.
-    Udp(u16, u16),
-}
-
-/// How a track will come, by the camera's answer.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Agreed {
-    /// Channels of RTP and RTCP; those asked for where the answer names none.
-    pub channels: Option<(u8, u8)>,
-    /// The camera's ports.
-    pub server_ports: Option<(u16, u16)>,
-    /// Where its packets come from, if not from where the connection goes.
-    pub source: Option<String>,
-    /// A hint: cameras lie.
-    pub ssrc: Option<u32>,
-}
-
-/// What RTP-Info says of one track.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Start {
-    /// RTP time of the beginning.
-    pub rtptime: Option<u32>,
-}
-
-/// What happened.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Event {
-    /// The camera said what it has. Time to choose: [`Client::set_up`].
-    Described(Description),
-    /// A track is set up.
-    SetUp {
-        /// Its place in the description.
-        media: usize,
-        /// How it will come.
-        agreed: Agreed,
-    },
-    /// The camera takes no such transport (461, or it answered with another): [`Client::set_up`]
-    /// may be called again with another.
-    TransportRefused {
-        /// Which track.
-        media: usize,
-    },
-    /// Media are coming; packets that were there before this belong to it.
-    Playing(Vec<(usize, Start)>),
-    /// The camera lives elsewhere. Connect there, with these.
-    Redirected {
-        /// Where.
-        target: Target,
-        /// Whether the login may go along.
-        same_host: bool,
-    },
-    /// The session another connection left behind is gone ([`Client::bury`]).
-    Buried {
-        /// Whether the camera said so.
-        heard: bool,
-    },
-    /// The session is over, as we asked.
-    Ended {
-        /// Whether the camera said so.
-        heard: bool,
-    },
-    /// The session is over.
-    Failed(ClientError),
-}
-
-/// Why a session failed.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ClientError {
-    /// A request was never answered.
-    #[error("no answer to {method} within {} s", .within.as_secs())]
-    NoAnswer {
-        /// Which.
-        method: &'static str,
-        /// How long we waited.
-        within: Duration,
-    },
-    /// Wrong or missing user name or password, or a login of a kind we do not know.
-    #[error("the login was refused ({method})")]
-    Unauthorized {
-        /// To what.
-        method: &'static str,
-    },
-    /// Any other refusal.
-    #[error("{method} was answered with status {status}")]
-    Refused {
-        /// What was refused.
-        method: &'static str,
-        /// How.
-        status: u16,
-    },
-    /// What came cannot be understood.
-    #[error("{0}")]
-    Protocol(String),
-    /// The camera ended the session.
-    #[error("{0}")]
-    Closed(&'static str),
 }
 
 /// What a request is for.
@@ -222,8 +107,10 @@ struct Pending {
     headers: Vec<(&'static str, String)>,
     cseq: u32,
     deadline: Duration,
-    /// Sent again because a login was asked for.
-    logged_in: bool,
+    /// It bore a login.
+    with_login: bool,
+    /// Sent again with a new nonce, which was not called stale.
+    repeated: bool,
     /// Sent again because the nonce was stale.
     renewed: bool,
 }
@@ -237,15 +124,6 @@ enum Phase {
     Leaving,
     /// For good.
     Over,
-}
-
-/// The session's id and how long it lives in silence.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct SessionId {
-    /// Opaque.
-    pub id: String,
-    /// At most [`limits::SESSION`].
-    pub timeout: Duration,
 }
 
 /// One session.
@@ -433,10 +311,17 @@ impl Client {
         now: Duration,
     ) {
         let deadline = now + purpose.within();
-        let (logged_in, renewed) = (false, false);
-        let pending =
-            Pending { purpose, method, uri, headers, cseq: 0, deadline, logged_in, renewed };
-        self.send(pending);
+        self.send(Pending {
+            purpose,
+            method,
+            uri,
+            headers,
+            cseq: 0,
+            deadline,
+            with_login: false,
+            repeated: false,
+            renewed: false,
+        });
     }
 
     /// Sends a request, with the login as it is now.
@@ -449,6 +334,7 @@ impl Client {
         let mut request = Request::new(pending.method.clone(), &pending.uri, self.cseq);
         if let Some(login) = self.login.answer(pending.method.as_str(), &pending.uri) {
             request.headers.push("Authorization", login);
+            pending.with_login = true;
         }
         request.headers.push("User-Agent", self.user_agent.as_str());
         if pending.method == Method::Describe {

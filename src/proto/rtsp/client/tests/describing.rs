@@ -9,7 +9,8 @@ fn describe(sdp: &str) -> Description {
 
 /// Where the first track is asked for, with this base and this control.
 fn uri(base: Option<&str>, control: &str) -> String {
-    let sdp = format!("v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:{control}\r\n");
+    let sdp =
+        format!("v=0\r\nm=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:{control}\r\n");
     let base = base.map(|base| format!("Content-Base: {base}"));
     let headers: Vec<&str> = base.as_deref().into_iter().collect();
     Talk::with("rtsp://cam:8554/live?ch=1").described_by(&headers, &sdp).0.uri_of(0)
@@ -24,7 +25,9 @@ fn sdp_without_o_line() {
 
 #[test]
 fn lines_that_make_no_sense_are_passed_over() {
-    let description = describe("o=\nm\n=\n\u{0}a=b\na=rtpmap:96\nm=video 0 RTP/AVP 96 x 200 97\na=rtpmap:abc H264\na=rtpmap:98 x/1\na=fmtp:96\na=rtpmap:97 H265\n");
+    let description = describe(
+        "o=\nm\n=\n\u{0}a=b\na=rtpmap:96\nm=video 0 RTP/AVP 96 x 200 97\na=rtpmap:abc H264\na=rtpmap:98 x/1\na=fmtp:96\na=rtpmap:97 H265\n",
+    );
     let types: Vec<_> = description.media[0].formats.iter().map(|f| f.payload_type).collect();
     assert_eq!(types, [96, 97]);
     assert_eq!(description.media[0].formats[1].encoding, "h265");
@@ -33,7 +36,8 @@ fn lines_that_make_no_sense_are_passed_over() {
 
 #[test]
 fn trailing_spaces_in_rtpmap_and_headers() {
-    let sdp = "v=0 \r\nm=video 0 RTP/AVP 96 \r\na=rtpmap:96  H264/90000 \t\r\na=control:track1 \r\n";
+    let sdp =
+        "v=0 \r\nm=video 0 RTP/AVP 96 \r\na=rtpmap:96  H264/90000 \t\r\na=control:track1 \r\n";
     let headers = ["Content-Type: application/sdp  ", "Content-Base:   rtsp://cam/live/  "];
     let (mut talk, description) = Talk::with("rtsp://cam/live").described_by(&headers, sdp);
     let format = &description.media[0].formats[0];
@@ -43,11 +47,9 @@ fn trailing_spaces_in_rtpmap_and_headers() {
 
 #[test]
 fn no_content_type_on_describe() {
-    for content_type in [
-        &[][..],
-        &["Content-Type: application/sdp; charset=utf-8"],
-        &["Content-Type: text/plain"],
-    ] {
+    for content_type in
+        [&[][..], &["Content-Type: application/sdp; charset=utf-8"], &["Content-Type: text/plain"]]
+    {
         let (_, description) = Talk::with("rtsp://cam/live").described_by(content_type, SDP);
         assert_eq!(description.media.len(), 2);
     }
@@ -61,7 +63,10 @@ fn no_content_type_on_describe() {
 fn content_base_without_a_scheme() {
     for base in ["192.168.1.9:554/live/", "cam:8554/live/", "//cam/live/", "/live/"] {
         let uri = uri(Some(base), "track1");
-        assert!(uri.starts_with("rtsp://cam:8554/") && uri.ends_with("/live/track1"), "{base} {uri}");
+        assert!(
+            uri.starts_with("rtsp://cam:8554/") && uri.ends_with("/live/track1"),
+            "{base} {uri}"
+        );
     }
 }
 
@@ -87,7 +92,10 @@ fn content_base_that_is_none_is_as_if_it_were_not_there() {
 fn control_urls_absolute() {
     assert_eq!(uri(None, "rtsp://cam:8554/live/trackID=1"), "rtsp://cam:8554/live/trackID=1");
     assert_eq!(uri(None, "rtsp://cam:8554/live?ch=1&t=2"), "rtsp://cam:8554/live?ch=1&t=2");
-    assert_eq!(uri(Some("rtsp://cam:8554/live/"), "/live/track 1"), "rtsp://cam:8554/live/track%201");
+    assert_eq!(
+        uri(Some("rtsp://cam:8554/live/"), "/live/track 1"),
+        "rtsp://cam:8554/live/track%201"
+    );
 }
 
 #[test]
@@ -109,7 +117,10 @@ fn control_urls_with_query_strings() {
     let uri_of = "rtsp://cam:8554/cam/realmonitor?channel=1&subtype=0/trackID=0";
     assert_eq!(uri(base, "trackID=0"), uri_of);
     assert_eq!(uri(Some("rtsp://cam:8554/live"), "?track=1"), "rtsp://cam:8554/live?track=1");
-    assert_eq!(uri(Some("rtsp://cam:8554/live/"), "t?u=rtsp://x/y"), "rtsp://cam:8554/live/t?u=rtsp://x/y");
+    assert_eq!(
+        uri(Some("rtsp://cam:8554/live/"), "t?u=rtsp://x/y"),
+        "rtsp://cam:8554/live/t?u=rtsp://x/y"
+    );
 }
 
 #[test]
@@ -122,7 +133,9 @@ fn a_control_url_without_end_is_no_address() {
 
 #[test]
 fn payload_type_50() {
-    let description = describe("v=0\r\nm=video 0 RTP/AVP 50\r\nm=video 0 RTP/AVP 50 96\r\na=rtpmap:96 H264/90000\r\n");
+    let description = describe(
+        "v=0\r\nm=video 0 RTP/AVP 50\r\nm=video 0 RTP/AVP 50 96\r\na=rtpmap:96 H264/90000\r\n",
+    );
     assert_eq!(description.media[0].formats[0].encoding, "");
     assert_eq!(description.media[0].formats[0].name(), "payload type 50");
     let names: Vec<_> = description.media[1].formats.iter().map(|f| f.encoding.as_str()).collect();
@@ -202,7 +215,11 @@ fn what_is_kept_of_a_description_is_bounded() {
     let mut sdp = "m=video 0 RTP/AVP 96\r\n".repeat(200);
     sdp += &format!("m=video 0 RTP/AVP{}\r\n", " 96".repeat(300));
     assert_eq!(Description::parse(sdp.as_bytes()).media.len(), limits::MEDIA);
-    let sdp = format!("m=video 0 RTP/AVP{}\r\n{}", " 96".repeat(300), format!("a=fmtp:96 {}\r\n", "x".repeat(4_000)).repeat(20));
+    let sdp = format!(
+        "m=video 0 RTP/AVP{}\r\n{}",
+        " 96".repeat(300),
+        format!("a=fmtp:96 {}\r\n", "x".repeat(4_000)).repeat(20)
+    );
     let media = &Description::parse(sdp.as_bytes()).media[0];
     assert_eq!(media.formats.len(), limits::FORMATS);
     assert!(media.formats[0].parameters.len() <= limits::PARAMETERS);

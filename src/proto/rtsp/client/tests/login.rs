@@ -3,7 +3,8 @@
 use super::*;
 use crate::proto::rtsp::auth::{Algorithm, Authorization, Ha1, NonceBook, Verdict};
 
-const SHA: &str = "WWW-Authenticate: Digest realm=\"cam\", nonce=\"NONCE\", algorithm=SHA-256, qop=\"auth\"";
+const SHA: &str =
+    "WWW-Authenticate: Digest realm=\"cam\", nonce=\"NONCE\", algorithm=SHA-256, qop=\"auth\"";
 const MD5: &str = "WWW-Authenticate: Digest realm=\"cam\", nonce=\"NONCE\"";
 const BASIC: &str = "WWW-Authenticate: Basic realm=\"cam\"";
 
@@ -135,6 +136,17 @@ fn a_401_to_options_is_answered_with_the_next_request() {
     talk.asks("OPTIONS");
     talk.answers(401, &[MD5], "");
     talk.asks("DESCRIBE");
+}
+
+#[test]
+fn a_wrong_login_is_shown_once_wherever_it_is_asked_for_first() {
+    let mut talk = Talk::with("rtsp://cam/live");
+    talk.asks("OPTIONS");
+    talk.answers(401, &[MD5], "");
+    authorization(&talk.asks("DESCRIBE"));
+    talk.answers(401, &[&MD5.replace("NONCE", "two")], "");
+    assert_eq!(talk.failed(), ClientError::Unauthorized { method: "DESCRIBE" });
+    assert!(talk.sent().is_empty());
 }
 
 #[test]

@@ -21,7 +21,9 @@ fn live555_older_than_2017_06_04_leaves_stale_tcp_sessions() {
     let (talk, _) = Talk::with("rtsp://cam/live").described_by(&["Server: cam"], &sdp);
     assert!(talk.client.keeps_dead_sessions());
     let headers = ["Server: LIVE555 Streaming Media v2014.01.13"];
-    assert!(Talk::with("rtsp://cam/live").described_by(&headers, SDP).0.client.keeps_dead_sessions());
+    assert!(
+        Talk::with("rtsp://cam/live").described_by(&headers, SDP).0.client.keeps_dead_sessions()
+    );
 }
 
 #[test]
