@@ -296,6 +296,35 @@ fn rtp_seed() -> Vec<u8> {
     bytes
 }
 
+/// Packets as a camera might send them, through receiver and depacketizer.
+fn received(encoding: &str, udp: bool, packets: Vec<(Vec<u8>, u64)>) {
+    let format =
+        rtp::depacketize::Format { encoding, clock_rate: 48_000, channels: None, fmtp: "" };
+    let mut depacketizer = rtp::Depacketizer::new(&format).unwrap();
+    let mut receiver = rtp::Receiver::new(rtp::receive::Settings {
+        clock_rate: 48_000,
+        payload_types: Vec::new(),
+        reorder: udp.then(rtp::receive::Reorder::default),
+        ssrc: None,
+        own_ssrc: 1,
+    });
+    let (mut now, mut got, mut given) = (std::time::Duration::ZERO, 0, 0);
+    for (bytes, later) in packets {
+        now += std::time::Duration::from_millis(later);
+        got += bytes.len();
+        let _ = receiver.handle_rtcp(&bytes, now);
+        let _ = receiver.handle_data(bytes.into(), now);
+        while let Some(packet) = receiver.poll(now) {
+            let _ = depacketizer.push(packet);
+            given +=
+                std::iter::from_fn(|| depacketizer.poll()).map(|f| f.data.len()).sum::<usize>();
+        }
+        receiver.receiver_report(now, "fuzz", None, &mut BytesMut::new());
+        let _ = (receiver.poll_report(), receiver.poll_timeout());
+    }
+    assert!(given <= 4 * got, "{given} bytes out of {got}");
+}
+
 proptest! {
     #![proptest_config(cases())]
 
@@ -339,6 +368,15 @@ proptest! {
         if let Ok(packet) = rtp::Packet::parse(Bytes::from(bytes)) {
             prop_assert!(packet.payload.len() < length);
         }
+    }
+
+    #[test]
+    fn no_packets_make_receiver_or_depacketizer_panic(
+        encoding in 0_usize..4,
+        udp in any::<bool>(),
+        packets in vec((mutated(vec![rtp_seed()]), 0_u64..80), 1..8),
+    ) {
+        received(["H264", "H265", "mpeg4-generic", "PCMU"][encoding], udp, packets);
     }
 
     #[test]

@@ -64,7 +64,8 @@ pub fn find_start_code(data: &[u8]) -> Option<usize> {
     // Two zeros in a row are rare in coded pictures: the loop that looks for them has no branch.
     for (n, chunk) in data.chunks(SCANNED).enumerate() {
         let after = chunk.get(1..).unwrap_or_default();
-        let zeros = chunk.iter().zip(after).fold(0_u8, |found, (a, b)| found | u8::from(a | b == 0));
+        let zeros =
+            chunk.iter().zip(after).fold(0_u8, |found, (a, b)| found | u8::from(a | b == 0));
         // Or a zero at its end, which a second may follow.
         if zeros != 0 || chunk.last() == Some(&0) {
             let from = n * SCANNED;

@@ -148,8 +148,12 @@ impl Aac {
         if self.open.as_ref().is_some_and(|open| (open.ticks, open.size) != (ticks, size)) {
             self.abandon();
         }
-        let open = self.open.get_or_insert_with(|| {
-            Open { ticks, arrived, replayed, size, data: BytesMut::with_capacity(size) }
+        let open = self.open.get_or_insert_with(|| Open {
+            ticks,
+            arrived,
+            replayed,
+            size,
+            data: BytesMut::with_capacity(size),
         });
         data.truncate(open.size - open.data.len());
         open.data.extend_from_slice(&data);
@@ -261,7 +265,8 @@ impl Layout {
         }
         if self.auxiliary > 0 {
             let mut bits = Bits { data: &data[..], at: 0, end: data.len().saturating_mul(8) };
-            let len = bits.read(self.auxiliary)?.saturating_add(self.auxiliary).div_ceil(8) as usize;
+            let len =
+                bits.read(self.auxiliary)?.saturating_add(self.auxiliary).div_ceil(8) as usize;
             if len > data.len() {
                 return Err(SHORT);
             }
