@@ -544,7 +544,7 @@ impl Session {
             "OPTIONS" => Answer::ok(
                 "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER\r\n".to_owned(),
             ),
-            "DESCRIBE" => match (b.refuse, b.redirect) {
+            "DESCRIBE" => match (b.refuse, b.redirect.clone()) {
                 (Some(status), _) => Answer::status(status),
                 (None, Some(to)) => {
                     Answer { headers: format!("Location: {to}\r\n"), ..Answer::status(302) }
