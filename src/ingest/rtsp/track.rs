@@ -25,7 +25,7 @@ use crate::{
 pub(super) enum Way {
     /// On these channels of the connection.
     Channels(u8, u8),
-    Udp(Pair),
+    Udp(Box<Pair>),
 }
 
 pub(super) struct Track {
