@@ -5,6 +5,8 @@
 
 #[path = "ingest/oracle.rs"]
 mod oracle;
+#[path = "ingest/crowd.rs"]
+mod crowd;
 mod support;
 
 use std::{sync::Arc, time::Duration};

@@ -136,6 +136,8 @@ pub(crate) struct Behaviour {
     pub(crate) empty_packet: bool,
     /// Send broken RTCP (taken).
     pub(crate) bad_rtcp: bool,
+    /// Remember what was asked and what was sent; not where it goes on for long.
+    pub(crate) keeps: bool,
 }
 
 impl Default for Behaviour {
@@ -172,6 +174,7 @@ impl Default for Behaviour {
             new_ssrc: false,
             empty_packet: false,
             bad_rtcp: false,
+            keeps: true,
         }
     }
 }
@@ -291,6 +294,11 @@ impl Camera {
         let mut frames = self.shared.frames.subscribe();
         let target = *frames.borrow() + more;
         frames.wait_for(|made| *made >= target).await.unwrap();
+    }
+
+    /// How many video frames it has made.
+    pub(crate) fn made(&self) -> u64 {
+        *self.shared.frames.borrow()
     }
 
     /// Numbers of the video frames sent whole, in order.
@@ -417,9 +425,11 @@ async fn talk(
                         continue;
                     }
                     let answer = session.answer(&shared, &request).await;
-                    shared.requests.send_modify(|all| {
-                        all.push(format!("{} {}", request.method, answer.status));
-                    });
+                    if shared.with(|b| b.keeps) {
+                        shared.requests.send_modify(|all| {
+                            all.push(format!("{} {}", request.method, answer.status));
+                        });
+                    }
                     if request.method == "PLAY" && shared.with(|b| b.early) {
                         session.send_due(&shared, &mut write).await?;
                     }
@@ -455,7 +465,9 @@ impl Request {
                 return None;
             }
             let report = format!("REPORT {}", buffer[1]);
-            shared.requests.send_modify(|all| all.push(report));
+            if shared.with(|b| b.keeps) {
+                shared.requests.send_modify(|all| all.push(report));
+            }
             buffer.drain(..4 + length);
         }
         let end = buffer.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
@@ -756,7 +768,7 @@ impl Session {
                 }
             }
         }
-        if whole {
+        if whole && shared.with(|b| b.keeps) {
             shared.sent.lock().unwrap().push(number);
         }
         Some(())

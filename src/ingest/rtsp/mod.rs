@@ -314,7 +314,7 @@ async fn set_up(
     let answer = session.set_up(chosen.media, Carriage::Udp(rtp, rtcp)).await?;
     let agreed = answer.ok_or_else(refused)?;
     pair.set_up(camera, agreed.server_ports, agreed.source.as_deref());
-    Ok(Track::new(chosen, TrackIndex(index), Way::Udp(pair), &agreed))
+    Ok(Track::new(chosen, TrackIndex(index), Way::Udp(Box::new(pair)), &agreed))
 }
 
 fn offers(description: &describe::Description, chosen: &[Chosen]) -> Vec<Offer> {

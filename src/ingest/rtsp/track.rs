@@ -25,7 +25,7 @@ use crate::{
 pub(super) enum Way {
     /// On these channels of the connection.
     Channels(u8, u8),
-    Udp(Pair),
+    Udp(Box<Pair>),
 }
 
 pub(super) struct Track {
@@ -95,6 +95,7 @@ impl Track {
         if let Err(error) = self.receiver.handle_data(data, now) {
             return self.broken(&error, out);
         }
+        self.reports(out);
         self.ordered(now, times, out);
     }
 
@@ -146,9 +147,12 @@ impl Track {
     /// A compound RTCP packet that came at `now`.
     pub(super) fn rtcp(&mut self, data: &[u8], now: Duration, out: &mut impl Extend<SourceEvent>) {
         // Broken reports are counted, and of no further consequence.
-        if self.receiver.handle_rtcp(data, now).is_err() {
-            return;
+        if self.receiver.handle_rtcp(data, now).is_ok() {
+            self.reports(out);
         }
+    }
+
+    fn reports(&mut self, out: &mut impl Extend<SourceEvent>) {
         let track = self.index;
         while let Some(report) = self.receiver.poll_report() {
             let (ntp, ticks) = (report.ntp, report.ticks);
