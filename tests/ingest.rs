@@ -3,10 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "test code")]
 #![allow(clippy::panic, reason = "test code")]
 
-#[path = "ingest/oracle.rs"]
-mod oracle;
 #[path = "ingest/crowd.rs"]
 mod crowd;
+#[path = "ingest/oracle.rs"]
+mod oracle;
 mod support;
 
 use std::{sync::Arc, time::Duration};
