@@ -146,6 +146,7 @@ impl App {
                 listen: config.rtsp.listen,
                 tls: tls::settings(&config),
                 udp_ports: Some(config.rtsp.udp_ports.clone()),
+                multicast: config.rtsp.multicast,
                 ..rtsp_server::Settings::default()
             },
             rtsp_server::Parts {
