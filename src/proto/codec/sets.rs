@@ -42,11 +42,11 @@ impl Sets {
             (Codec::H264, h264::NalKind::Sps, _) | (Codec::H265, _, h265::NalKind::Sps) => {
                 self.sps = Some(nal);
             }
-            (Codec::H264, h264::NalKind::Pps, _) | (Codec::H265, _, h265::NalKind::Pps) => {
-                // One that comes again and again while an SPS is waited for must not pile up.
-                if self.pps.len() < MAX_PPS && !self.pps.contains(&nal) {
-                    self.pps.push(nal);
-                }
+            // One that comes again and again while an SPS is waited for must not pile up.
+            (Codec::H264, h264::NalKind::Pps, _) | (Codec::H265, _, h265::NalKind::Pps)
+                if self.pps.len() < MAX_PPS && !self.pps.contains(&nal) =>
+            {
+                self.pps.push(nal);
             }
             (Codec::H265, _, h265::NalKind::Vps) => self.vps = Some(nal),
             _ => {}

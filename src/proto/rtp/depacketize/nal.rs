@@ -59,6 +59,8 @@ pub(super) struct Nal {
     skipping: Option<i64>,
     /// Packets were lost before what comes now: its beginning may be missing.
     gap: bool,
+    /// When the packet came that is looked at.
+    now: Duration,
     /// A unit of this time was ended by its marker.
     marked: Option<i64>,
     marks_lie: bool,
@@ -132,7 +134,9 @@ impl Nal {
             pieces: Vec::new(),
             nals: Vec::new(),
             skipping: None,
-            gap: false,
+            // Nobody promises that a session begins with a unit's first packet.
+            gap: true,
+            now: Duration::ZERO,
             marked: None,
             marks_lie: false,
         };
@@ -154,6 +158,7 @@ impl Nal {
             self.gap = false;
         }
         self.told.add(lost, fresh);
+        self.now = arrived;
         if lost > 0 || fresh {
             let hit = !self.nals.is_empty();
             self.abandon();
@@ -196,7 +201,7 @@ impl Nal {
             self.finish(self.unit.boundary.unwrap_or(self.nals.len()), frames);
         }
         // What stands before slices counts as of their time.
-        self.unit.ticks = ticks;
+        (self.unit.ticks, self.unit.arrived) = (ticks, self.now);
         Ok(())
     }
 
@@ -417,7 +422,7 @@ impl Nal {
         self.nals.iter_mut().for_each(|nal| nal.from -= end);
         // What remains begins with no slice; where one follows, it is told of later.
         let bytes = self.pieces.iter().map(Bytes::len).sum::<usize>() + 6 * self.nals.len();
-        self.unit = Unit { ticks, arrived, bytes, ..Unit::default() };
+        self.unit = Unit { ticks, arrived: self.now, bytes, ..Unit::default() };
     }
 
     /// The one copy.

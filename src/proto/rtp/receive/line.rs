@@ -35,6 +35,18 @@ impl Line {
         self.hint = Some(rtptime);
     }
 
+    /// Begins the line with a report that came before the first packet, where RTP-Info vouches for
+    /// its time: its ticks.
+    pub(super) fn begin(&mut self, timestamp: u32, arrived: Duration) -> Option<i64> {
+        let after = distance(self.hint?, timestamp);
+        if self.last.is_some() || after.abs() > self.ticks_of(BEGINNING) {
+            return None;
+        }
+        let ticks = i64::from(timestamp);
+        self.last = Some(Point { timestamp, ticks, arrived });
+        Some(ticks)
+    }
+
     /// RTP-Info's beginning on this line, when it is believed.
     pub(super) fn beginning(&self) -> Option<i64> {
         let (first, ticks) = self.first?;

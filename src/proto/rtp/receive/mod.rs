@@ -423,7 +423,12 @@ impl Receiver {
         let said = rtcp::parse(data).inspect_err(|_| self.counters.malformed_rtcp += 1)?;
         for report in said.sender_reports {
             match &self.source {
-                None => self.early = Some((report, now)),
+                None => match self.line.begin(report.timestamp, now) {
+                    Some(ticks) => {
+                        self.report = Some(Report { ntp: report.ntp, ticks, arrived: now });
+                    }
+                    None => self.early = Some((report, now)),
+                },
                 Some(_) => self.reported(report, now),
             }
         }
@@ -447,7 +452,7 @@ impl Receiver {
     }
 
     /// The newest sender report, if there is one since the last asked for. One that came before the
-    /// first packet is there behind it.
+    /// first packet is there behind it; at once where RTP-Info vouches for its time.
     pub fn poll_report(&mut self) -> Option<Report> {
         if self.source.is_some()
             && let Some((report, arrived)) = self.early.take()
