@@ -153,7 +153,7 @@ fn protocols_know_no_runtime_no_files_and_no_clock() {
 #[test]
 fn what_a_dependency_stands_for_stays_behind_its_seam() {
     let homes: &[(&str, &[&str])] = &[
-        ("retina::", &["ingest"]),
+        ("retina::", &[]),
         ("sqlx::", &["store", "id"]),
         ("axum::", &["http", "app"]),
         // The simulator's clip is an ordinary MP4 file, which `proto::fmp4` does not read.
