@@ -74,11 +74,8 @@ fn ffmpeg_plays_live_through_a_websocket() {
     std::thread::scope(|scope| {
         scope.spawn(|| runtime.block_on(bridge(listener, to, stopped)));
         let _stop = stop.drop_guard();
-        let url = vedette.rtsp("door").replacen(
-            &vedette.rtsp_port.to_string(),
-            &port.to_string(),
-            1,
-        );
+        let url =
+            vedette.rtsp("door").replacen(&vedette.rtsp_port.to_string(), &port.to_string(), 1);
         let (video, audio) = ffmpeg(&url, "tcp", 3, false);
         assert!(video.len() >= 50, "{} units in 3 s", video.len());
         assert_consecutive(&video);
