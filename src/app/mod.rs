@@ -17,6 +17,7 @@ mod clock;
 mod collect;
 mod coverage;
 pub mod demo;
+mod director;
 mod directory;
 pub mod health;
 pub mod index;
@@ -31,6 +32,7 @@ pub mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod when;
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 

@@ -21,6 +21,7 @@ mod audit;
 mod auth;
 mod camera_body;
 mod camera_view;
+mod camera_when;
 mod cameras;
 mod control;
 mod cursor;
@@ -78,6 +79,7 @@ use error::{ApiError, Result};
 pub use control::{
     CameraControl, Completeness, HoldReport, LimitName, LimitReport, NotAccepted, ObstacleName,
     PlanReport, PlannedDeletion, StorageControl, StreamFootage, StreamState, Trouble, VolumeReport,
+    WantedName,
 };
 pub use serve::serve;
 #[cfg(test)]

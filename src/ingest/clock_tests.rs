@@ -100,6 +100,7 @@ impl Nvr {
             password: None,
             sealed_broken: false,
             record: RecordMode::Always,
+            when: Default::default(),
             retention: RetentionLimits::default(),
             volume: None,
             streams: vec![stream],

@@ -21,3 +21,4 @@ mod retina_client;
 mod simulated;
 mod trick;
 mod websocket;
+mod when;

@@ -244,6 +244,7 @@ fn camera(number: usize) -> Camera {
         password: None,
         sealed_broken: false,
         record: RecordMode::Always,
+        when: Default::default(),
         retention: RetentionLimits::default(),
         volume: None,
         streams: vec![stream],
