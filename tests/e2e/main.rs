@@ -20,4 +20,5 @@ mod recording;
 mod retina_client;
 mod simulated;
 mod trick;
+mod websocket;
 mod when;
