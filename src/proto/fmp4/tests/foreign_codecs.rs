@@ -220,7 +220,7 @@ fn l16_comes_over_rtp_into_a_file_sample_by_sample() {
     // Too long for one packet each: so twice as many come back.
     let again = over_l16(&track, &units);
     assert_eq!(again.concat(), stream);
-    let whole = units.len() - usize::from(stream.len() % 1_280 != 0);
+    let whole = units.len() - usize::from(!stream.len().is_multiple_of(1_280));
     let file = assert_whole(&[Footage::paced(track, 320, units[..whole].to_vec())]);
     assert_decodes(&file);
     assert_eq!(run_pcm(&file.bytes), stream[..whole * 1_280]);
@@ -265,7 +265,7 @@ fn what_no_file_can_hold_is_refused_by_name() {
     for (encoding, name) in
         [("G722", "G.722"), ("G726-32", "G.726"), ("vnd.onvif.metadata", "ONVIF metadata")]
     {
-        let error = Depacketizer::new(&format(encoding, 8_000, 1)).err().expect("refused");
+        let error = Depacketizer::new(&format(encoding, 8_000, 1)).map(drop).expect_err("refused");
         assert!(error.to_string().starts_with(&format!("{name} is not recorded")), "{error}");
     }
 }

@@ -249,7 +249,7 @@ fn value(bits: &mut Bits<'_>) -> Result<usize, Refused> {
 
 fn hex(text: &str) -> Option<Vec<u8>> {
     let digits = text.as_bytes();
-    if digits.len() % 2 != 0 || digits.len() > 2 * MAX_CONFIG {
+    if !digits.len().is_multiple_of(2) || digits.len() > 2 * MAX_CONFIG {
         return None;
     }
     let digit = |byte: u8| char::from(byte).to_digit(16);
