@@ -6,9 +6,9 @@
 //!
 //! # A further codec
 //!
-//! A file of its own with a type that implements [`Codec`] and keeps a [`Told`], a variant of
-//! [`Kind`], a line in [`Depacketizer::new`], and its variant in [`Kind::codec`] and
-//! [`Kind::codec_ref`].
+//! A file of its own with a type that implements `Codec` and keeps a `Told`, a variant of
+//! `Kind`, a line in [`Depacketizer::new`], and its variant in `Kind::codec` and
+//! `Kind::codec_ref`.
 
 mod aac;
 mod av1;
