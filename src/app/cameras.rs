@@ -39,8 +39,8 @@ use crate::{
     http::{CameraControl, Completeness, StreamState},
     hub::Hub,
     id::{CameraId, Role, Slug, StreamId},
-    ingest::{PullTarget, Puller, Resume, StreamStatus},
-    model::{Camera, CameraStream, Gap, RecordMode},
+    ingest::{Landing, PullTarget, Puller, Resume, StreamStatus, publish::Berths},
+    model::{Camera, CameraStream, Gap, RecordMode, Source},
     proto::reason::GapReason,
     record,
     store::{Store, StoreError},
@@ -57,6 +57,7 @@ pub(super) struct Parts {
     pub(super) record: record::Settings,
     pub(super) lanes: Arc<Lanes>,
     pub(super) journal: Journal,
+    pub(super) berths: Berths,
 }
 
 /// All cameras that run.
@@ -79,6 +80,7 @@ pub(super) struct Plan {
     pub(super) slug: Slug,
     pub(super) role: Role,
     pub(super) stream: CameraStream,
+    source: Source,
     username: Option<String>,
     password: Option<crate::model::Secret>,
     enabled: bool,
@@ -94,6 +96,7 @@ impl Plan {
             role: stream.role,
             // Limits of retention are read where they are used; they restart nothing.
             stream: CameraStream { retention: None, ..stream.clone() },
+            source: camera.source,
             username: camera.username.clone(),
             password: camera.password.clone(),
             enabled: camera.enabled,
@@ -259,15 +262,20 @@ impl CameraSet {
         if recording.is_none() {
             channel.forget_readable();
         }
-        let target = PullTarget::new(
-            &plan.stream.url,
-            plan.username.clone(),
-            plan.password.clone(),
-            plan.stream.transport,
-            plan.stream.audio,
-        );
-        let pull = match target {
-            Ok(target) => {
+        let from = if plan.source.is_publish() {
+            Ok(Landing::Publish(self.parts.berths.open(id, plan.source, plan.stream.audio)))
+        } else {
+            PullTarget::new(
+                &plan.stream.url,
+                plan.username.clone(),
+                plan.password.clone(),
+                plan.stream.transport,
+                plan.stream.audio,
+            )
+            .map(Landing::Pull)
+        };
+        let pull = match from {
+            Ok(from) => {
                 let resume = self.resume(id).await.unwrap_or_else(|error| {
                     tracing::error!(parent: &span, %error, "read where its footage ended");
                     Resume::default()
@@ -276,7 +284,7 @@ impl CameraSet {
                     stream: id,
                     camera: plan.slug.clone(),
                     role: plan.role,
-                    target,
+                    from,
                     channel,
                     status: Arc::clone(&status),
                     clock: self.parts.clock.clone(),

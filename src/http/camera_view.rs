@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use crate::{
     id::{Role, Slug},
-    model::{Camera, CameraStream, RecordMode, RetentionLimits, Transport, shown},
+    model::{Camera, CameraStream, RecordMode, RetentionLimits, Source, Transport, shown},
 };
 
 /// A camera to add: either `url` or `streams`.
@@ -32,8 +32,10 @@ pub(super) struct CameraCreate {
     password: Option<String>,
     /// Off: neither pulled nor expected. On unless told.
     enabled: Option<bool>,
-    /// Only `pull` so far.
-    source: Option<String>,
+    /// `pull`, unless told; `publish`: the camera sends to our RTSP server, and has no address.
+    source: Option<SourceName>,
+    /// With `publish`: a second publisher takes the first one's place; unless told it is refused.
+    take_over: Option<bool>,
     /// Whether its streams are recorded: always, unless told.
     record: Option<RecordMode>,
     /// Limits.
@@ -63,6 +65,10 @@ pub(super) struct CameraPatch {
     password: Option<String>,
     /// Off: neither pulled nor expected.
     enabled: Option<bool>,
+    /// Who begins.
+    source: Option<SourceName>,
+    /// With `publish`: a second publisher takes the first one's place.
+    take_over: Option<bool>,
     /// Whether its streams are recorded.
     record: Option<RecordMode>,
     /// Limits.
@@ -71,7 +77,7 @@ pub(super) struct CameraPatch {
     volume: Option<String>,
 }
 
-/// A stream to pull.
+/// A stream.
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(as = StreamCreate)]
 #[expect(
@@ -80,7 +86,8 @@ pub(super) struct CameraPatch {
 )]
 pub(super) struct StreamBody {
     role: RoleName,
-    url: String,
+    /// Required where it is pulled, and only there.
+    url: Option<String>,
     /// TCP, and UDP where the camera refuses it, unless told.
     transport: Option<Transport>,
     /// Whether to take its sound; yes unless told.
@@ -91,6 +98,17 @@ pub(super) struct StreamBody {
     retention: Option<RetentionLimits>,
     /// Overrides the camera's.
     volume: Option<String>,
+}
+
+/// Who begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Source)]
+pub(super) enum SourceName {
+    /// We call the camera.
+    Pull,
+    /// The camera calls us.
+    Publish,
 }
 
 /// Which stream of a camera.
@@ -121,8 +139,10 @@ pub(super) struct CameraView {
     slug: Slug,
     name: String,
     enabled: bool,
-    /// Always `pull` so far.
-    source: &'static str,
+    source: SourceName,
+    /// Only where it is published to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    take_over: Option<bool>,
     record: RecordMode,
     retention: RetentionLimits,
     volume: Option<String>,
@@ -141,7 +161,7 @@ pub(super) struct CameraView {
 #[schema(as = Stream)]
 pub(super) struct StreamView {
     role: RoleName,
-    /// Without credentials; a secret in its query is shown as `***`.
+    /// Without credentials; a secret in its query is shown as `***`. Empty where it is published to.
     url: String,
     transport: Transport,
     audio: bool,
@@ -179,7 +199,11 @@ impl CameraView {
             slug: slug.clone(),
             name: camera.name.clone(),
             enabled: camera.enabled,
-            source: "pull",
+            source: if camera.source.is_publish() { SourceName::Publish } else { SourceName::Pull },
+            take_over: match camera.source {
+                Source::Publish { take_over } => Some(take_over),
+                Source::Pull => None,
+            },
             record: camera.record,
             retention: camera.retention,
             volume: camera.volume.clone(),

@@ -71,6 +71,12 @@ pub enum PullError {
         /// The system's word, if there was one.
         detail: Option<String>,
     },
+    /// Who published does so no more.
+    #[error("{detail}")]
+    PublisherLeft {
+        /// How it went.
+        detail: &'static str,
+    },
     /// What the camera says cannot be understood.
     #[error("cannot understand the camera: {detail}")]
     Protocol {
@@ -144,6 +150,7 @@ impl Failure for PullError {
             | Self::NoAnswer { .. }
             | Self::Refused { .. }
             | Self::Disconnected { .. }
+            | Self::PublisherLeft { .. }
             | Self::Protocol { .. }
             | Self::NoParameters { .. }
             | Self::Stalled { .. }
@@ -164,7 +171,7 @@ impl Failure for PullError {
             Self::Untrusted { .. } | Self::NotFound { .. } | Self::Refused { .. } => {
                 GapReason::Refused
             }
-            Self::Disconnected { .. } => GapReason::Disconnected,
+            Self::Disconnected { .. } | Self::PublisherLeft { .. } => GapReason::Disconnected,
             Self::Protocol { .. } | Self::NoParameters { .. } => GapReason::ProtocolError,
             Self::NoUsableTrack { .. } => GapReason::NoUsableTrack,
             Self::PacketLoss { .. } => GapReason::PacketLoss,

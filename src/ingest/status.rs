@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicI64, AtomicU64, Ordering},
+    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
 };
 
 use tokio::{sync::watch, time::Instant};
@@ -24,6 +24,8 @@ use crate::{
 pub enum PullState {
     /// An attempt is on its way; no unit has been published yet.
     Connecting,
+    /// Nobody publishes to it; whoever does is taken in at once.
+    Waiting,
     /// Units are being published.
     Running,
     /// The last attempt failed; the next one waits.
@@ -105,6 +107,7 @@ pub struct StreamStatus {
     bytes: AtomicU64,
     damaged: AtomicU64,
     silences: AtomicU64,
+    waits: AtomicBool,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -130,6 +133,7 @@ impl StreamStatus {
             bytes: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
             silences: AtomicU64::new(0),
+            waits: AtomicBool::new(false),
         })
     }
 
@@ -155,7 +159,12 @@ impl StreamStatus {
             Some((of, wall)) if of == instant => wall,
             _ => told.insert((instant, counted(instant))).1,
         };
+        let mut waits = false;
         let (state, since, last, retry_at) = match health {
+            Health::Starting { since, last } if self.waits.load(Ordering::Relaxed) => {
+                waits = true;
+                (PullState::Waiting, since, last, None)
+            }
             Health::Starting { since, last } => (PullState::Connecting, since, last, None),
             Health::Working { since } => (PullState::Running, since, None, None),
             Health::BackingOff { since, retry_at, last } => {
@@ -172,7 +181,13 @@ impl StreamStatus {
             state,
             since,
             reason: last.as_ref().map(|ended| ended.reason),
-            detail: last.map(|ended| ended.detail),
+            detail: match last {
+                None if waits => Some(Arc::from("waiting for a publisher")),
+                Some(ended) if waits => {
+                    Some(format!("waiting for a publisher: {}", ended.detail).into())
+                }
+                last => last.map(|ended| ended.detail),
+            },
             retry_at,
             video: media.video,
             audio: media.audio,
@@ -184,6 +199,10 @@ impl StreamStatus {
             damaged: self.damaged.load(Ordering::Relaxed),
             silences: self.silences.load(Ordering::Relaxed),
         }
+    }
+
+    pub(super) fn waits_for_a_publisher(&self, waits: bool) {
+        self.waits.store(waits, Ordering::Relaxed);
     }
 
     pub(super) fn run_began(&self) {

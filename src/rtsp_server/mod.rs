@@ -21,6 +21,7 @@ mod entrance;
 mod footage;
 mod gate;
 mod orphans;
+mod publishing;
 mod questions;
 mod settings;
 #[cfg(test)]
@@ -43,7 +44,7 @@ use tokio_rustls::{TlsAcceptor, rustls};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, debug, info, info_span, warn};
 
-use crate::{access::Access, clock::Clock, hub::Hub, playback::Archive};
+use crate::{access::Access, clock::Clock, hub::Hub, ingest::publish::Berths, playback::Archive};
 
 pub use counters::{Counters, DropReason, HistogramSnapshot};
 pub use directory::{Directory, DirectoryError, StreamRef};
@@ -61,6 +62,8 @@ pub struct Parts {
     pub access: Access,
     /// Which streams there are.
     pub directory: Arc<dyn Directory>,
+    /// Which of them are published to.
+    pub berths: Berths,
     /// For sender reports.
     pub clock: Clock,
 }

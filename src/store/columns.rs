@@ -2,7 +2,7 @@
 
 use super::{Result, StoreError};
 use crate::{
-    model::{RecordMode, RetentionLimits, Transport, UserRole},
+    model::{RecordMode, RetentionLimits, Source, Transport, UserRole},
     proto::{reason::GapReason, time::WallTime},
 };
 
@@ -41,6 +41,23 @@ pub(super) fn record(text: &str) -> Result<RecordMode> {
         "always" => Ok(RecordMode::Always),
         "never" => Ok(RecordMode::Never),
         _ => Err(StoreError::Corrupt("record mode")),
+    }
+}
+
+pub(super) const fn source_text(source: Source) -> &'static str {
+    match source {
+        Source::Pull => "pull",
+        Source::Publish { take_over: false } => "publish",
+        Source::Publish { take_over: true } => "publish_take_over",
+    }
+}
+
+pub(super) fn source(text: &str) -> Result<Source> {
+    match text {
+        "pull" => Ok(Source::Pull),
+        "publish" => Ok(Source::Publish { take_over: false }),
+        "publish_take_over" => Ok(Source::Publish { take_over: true }),
+        _ => Err(StoreError::Corrupt("source")),
     }
 }
 

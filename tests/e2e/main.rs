@@ -15,6 +15,7 @@ mod harness;
 mod live;
 mod maintenance;
 mod operation;
+mod publish;
 mod recorded;
 mod recording;
 mod retina_client;

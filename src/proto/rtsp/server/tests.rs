@@ -348,7 +348,7 @@ fn what_is_no_request_of_ours_gets_its_own_code() {
     let mut talk = Talk::new();
     let status = |talk: &mut Talk, text: &str| talk.send(text).status.as_u16();
     assert_eq!(status(&mut talk, "FLY rtsp://nvr/door"), 501);
-    assert_eq!(status(&mut talk, "ANNOUNCE rtsp://nvr/door"), 405);
+    assert_eq!(status(&mut talk, "ANNOUNCE rtsp://nvr/door"), 415);
     assert_eq!(status(&mut talk, "PLAY rtsp://nvr/door"), 454);
     assert_eq!(status(&mut talk, "PLAY rtsp://nvr/door\nSession: unknown"), 454);
     assert_eq!(status(&mut talk, "DESCRIBE rtsp://nvr/"), 404);
