@@ -135,6 +135,7 @@ pub(super) fn patch(
         slug: camera.slug.clone(),
         name: read.name.unwrap_or_else(|| camera.slug.to_string()),
         enabled: read.enabled,
+        source: read.source,
         username,
         password,
         record: read.record,

@@ -91,6 +91,7 @@ impl Talk {
                 Output::Release { .. } => self.seen.push("release".to_owned()),
                 Output::Mute { track, .. } => self.seen.push(format!("mute {}", track.0)),
                 Output::Stop { .. } => self.seen.push("stop".to_owned()),
+                Output::Unpublish { parting } => self.seen.push(format!("{parting:?}")),
                 Output::Close => self.seen.push("close".to_owned()),
                 Output::Ask(question) => self.outside(question),
             }
@@ -107,11 +108,21 @@ impl Talk {
                 Question::Start { .. } => self.machine.handle_started(now, Err(refusal)),
                 Question::Adopt { .. } => self.machine.handle_adopted(now, Err(refusal)),
                 Question::Pause { .. } => self.machine.handle_paused(now),
+                Question::Announce { .. } => self.machine.handle_announced(now, Err(refusal)),
+                Question::Admit { .. } => self.machine.handle_admitted(now, Err(refusal)),
+                Question::Record { .. } => self.machine.handle_recording(now, Err(refusal)),
             }
             return;
         }
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         match question {
+            Question::Announce { .. } => self.machine.handle_announced(now, Ok([7; 16])),
+            Question::Admit { media, .. } => {
+                self.seen.push(format!("media {media}"));
+                let admitted = Admitted { address, server_port: None };
+                self.machine.handle_admitted(now, Ok(admitted));
+            }
+            Question::Record { .. } => self.machine.handle_recording(now, Ok(())),
             Question::Describe { .. } => {
                 let (start, length) = (WallTime::from_micros(0), WallSpan::from_secs(120));
                 let recorded = sdp::Extent::Recorded { start, end: start + length, length };
