@@ -80,6 +80,25 @@ impl Waiting {
     }
 }
 
+/// The first so many units: their numbers, and a byte of each.
+fn first_units(
+    waiting: &Waiting,
+    mut units: crate::hub::Subscription,
+    count: usize,
+) -> JoinHandle<Vec<(u64, u8)>> {
+    waiting.bench.tracker.spawn(async move {
+        let mut seen = Vec::new();
+        while seen.len() < count {
+            match units.next().await.unwrap() {
+                Event::Unit { unit, .. } => seen.push((unit.number, unit.body[0])),
+                Event::Ended { .. } => {}
+                Event::Lagged { units } => panic!("{units} missed"),
+            }
+        }
+        seen
+    })
+}
+
 /// Sound number `n`: 20 ms of A-law.
 fn packet(n: u16) -> Bytes {
     let mut packet = BytesMut::new();
@@ -108,12 +127,11 @@ async fn what_is_published_is_live_in_order_and_reports_go_back() {
     let detail = waiting.status.snapshot(&waiting.bench.clock).detail;
     assert_eq!(detail.as_deref(), Some("waiting for a publisher"));
     let channel = waiting.bench.hub.channel(StreamId(1));
-    let mut units = channel.subscribe(Start::Oldest);
+    let units = first_units(&waiting, channel.subscribe(Start::Oldest), 250);
     let mut client = waiting.publisher().await;
     send(&mut client, 0..300).await;
-    for n in 0..250_u64 {
-        let Some(Event::Unit { unit, .. }) = units.next().await else { panic!("unit {n}") };
-        assert_eq!((unit.number, unit.body[0]), (n, n as u8));
+    for (n, (number, sound)) in (0..).zip(units.await.unwrap()) {
+        assert_eq!((number, sound), (n, n as u8));
     }
     assert_eq!(waiting.state(), PullState::Running);
     let Some(client::Frame::Rtcp { channel: 1, received, .. }) = client.frame().await else {
@@ -253,7 +271,7 @@ async fn who_publishes_has_to_log_in() {
 async fn packets_by_udp_are_put_in_order_and_taken_from_the_publisher_alone() {
     let waiting = Waiting::new(false).await;
     let channel = waiting.bench.hub.channel(StreamId(1));
-    let mut units = channel.subscribe(Start::Oldest);
+    let units = first_units(&waiting, channel.subscribe(Start::Oldest), 200);
     let mut client = waiting.bench.client().await;
     let url = waiting.bench.url("/door");
     assert_eq!(client.announce(&url, SOUND_ALONE).await.status.as_u16(), 200);
@@ -277,11 +295,9 @@ async fn packets_by_udp_are_put_in_order_and_taken_from_the_publisher_alone() {
     }
     // The first is the one that came first: nothing is waited for before there is anything.
     let mut last = None;
-    for _ in 0..200 {
-        let Some(Event::Unit { unit, .. }) = units.next().await else { panic!("a unit") };
-        let number = unit.body[0];
-        assert!(last.is_none_or(|last: u8| number == last.wrapping_add(1)), "{last:?} {number}");
-        last = Some(number);
+    for (_, sound) in units.await.unwrap() {
+        assert!(last.is_none_or(|last: u8| sound == last.wrapping_add(1)), "{last:?} {sound}");
+        last = Some(sound);
     }
     let mut report = [0; 512];
     let (length, from) = rtcp.recv_from(&mut report).await.unwrap();
