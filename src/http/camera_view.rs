@@ -4,7 +4,10 @@ use serde::Serialize;
 
 use crate::{
     id::{Role, Slug},
-    model::{Camera, CameraStream, RecordMode, RetentionLimits, Source, Transport, shown},
+    model::{
+        Camera, CameraStream, EventRecording, RecordMode, RetentionLimits, ScheduleText, Source,
+        Transport, shown,
+    },
 };
 
 /// A camera to add: either `url` or `streams`.
@@ -38,6 +41,10 @@ pub(super) struct CameraCreate {
     take_over: Option<bool>,
     /// Whether its streams are recorded: always, unless told.
     record: Option<RecordMode>,
+    /// Hours for `record` = `schedule`, of all its streams.
+    schedule: Option<ScheduleText>,
+    /// What is kept where `record` is `events`.
+    events: Option<EventRecording>,
     /// Limits.
     retention: Option<RetentionLimits>,
     /// Root folder of the volume it is pinned to.
@@ -71,6 +78,10 @@ pub(super) struct CameraPatch {
     take_over: Option<bool>,
     /// Whether its streams are recorded.
     record: Option<RecordMode>,
+    /// Hours for `record` = `schedule`, of all its streams.
+    schedule: Option<ScheduleText>,
+    /// What is kept where `record` is `events`.
+    events: Option<EventRecording>,
     /// Limits.
     retention: Option<RetentionLimits>,
     /// Root folder of the volume it is pinned to.
@@ -144,6 +155,8 @@ pub(super) struct CameraView {
     #[serde(skip_serializing_if = "Option::is_none")]
     take_over: Option<bool>,
     record: RecordMode,
+    schedule: Option<ScheduleText>,
+    events: EventRecording,
     retention: RetentionLimits,
     volume: Option<String>,
     username: Option<String>,
@@ -205,6 +218,8 @@ impl CameraView {
                 Source::Pull => None,
             },
             record: camera.record,
+            schedule: camera.when.schedule.clone().map(ScheduleText::from),
+            events: camera.when.events.clone(),
             retention: camera.retention,
             volume: camera.volume.clone(),
             username: camera.username.clone(),

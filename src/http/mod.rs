@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! serve ─▶ layers (span, headers, deadline, problems) ─┬▶ /healthz /readyz /metrics
+//!                                                      ├▶ /rtsp (WebSocket) ─▶ rtsp_server::Door
 //!                                                      └▶ require_login ─▶ /api/v1/… | docs | page
 //! ```
 //!
 //! # Invariants
 //!
-//! * Whatever is not health or metrics is behind `auth::require_login`, which also refuses changes
+//! * Whatever is not health, metrics or RTSP is behind `auth::require_login`, which also refuses changes
 //!   sent by other sites' pages; each handler asks `auth::Caller::may` once.
+//! * RTSP over WebSocket logs in as RTSP does (`socket`).
 //! * Every error is a problem (RFC 9457), whoever made it.
 //! * No answer holds a password. [`Secret`] has no way into JSON.
 //! * A change is carried through once begun, also when the client is gone.
@@ -19,6 +21,7 @@ mod audit;
 mod auth;
 mod camera_body;
 mod camera_view;
+mod camera_when;
 mod cameras;
 mod control;
 mod cursor;
@@ -32,6 +35,7 @@ mod layers;
 mod locks;
 mod probe;
 mod serve;
+mod socket;
 mod status;
 mod storage;
 #[cfg(test)]
@@ -66,6 +70,7 @@ use crate::{
     model::{Camera, Secret},
     playback::Archive,
     proto::time::WallTime,
+    rtsp_server::Door,
     store::Store,
 };
 
@@ -74,8 +79,11 @@ use error::{ApiError, Result};
 pub use control::{
     CameraControl, Completeness, HoldReport, LimitName, LimitReport, NotAccepted, ObstacleName,
     PlanReport, PlannedDeletion, StorageControl, StreamFootage, StreamState, Trouble, VolumeReport,
+    WantedName,
 };
 pub use serve::serve;
+#[cfg(test)]
+pub(crate) use socket::router as socket_router;
 
 /// What cannot change while it runs.
 #[derive(Clone, Debug)]
@@ -100,6 +108,8 @@ pub struct Parts {
     pub store: Store,
     /// Who may do what.
     pub access: Access,
+    /// Takes RTSP that comes over WebSocket; without it there is no such route.
+    pub rtsp: Option<Door>,
     /// Recorded footage.
     pub archive: Archive,
     /// Its files.
@@ -183,9 +193,11 @@ pub fn router(parts: Parts) -> Router {
         .fallback(inside_fallback)
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(middleware::from_fn_with_state(api.clone(), auth::require_login));
-    let all =
-        Router::new().merge(health::router()).fallback_service(inside.with_state(api.clone()));
-    let all = all.with_state(api.clone());
+    let mut all = Router::new().merge(health::router());
+    if let Some(door) = &api.rtsp {
+        all = all.merge(socket::router(door.clone(), api.access.clone()));
+    }
+    let all = all.fallback_service(inside.with_state(api.clone())).with_state(api.clone());
     let all = if base.is_empty() { all } else { under(&base, all) };
     layers::wrap(all, api)
 }

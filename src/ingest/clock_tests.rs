@@ -101,6 +101,7 @@ impl Nvr {
             sealed_broken: false,
             source: crate::model::Source::Pull,
             record: RecordMode::Always,
+            when: Default::default(),
             retention: RetentionLimits::default(),
             volume: None,
             streams: vec![stream],

@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use super::rtsp::publish::Left;
 use crate::{
     proto::{reason::GapReason, time::WallSpan},
     task::{Failure, Retry},
@@ -72,11 +73,8 @@ pub enum PullError {
         detail: Option<String>,
     },
     /// Who published does so no more.
-    #[error("{detail}")]
-    PublisherLeft {
-        /// How it went.
-        detail: &'static str,
-    },
+    #[error("{}", .0.words())]
+    PublisherLeft(Left),
     /// What the camera says cannot be understood.
     #[error("cannot understand the camera: {detail}")]
     Protocol {
@@ -150,7 +148,7 @@ impl Failure for PullError {
             | Self::NoAnswer { .. }
             | Self::Refused { .. }
             | Self::Disconnected { .. }
-            | Self::PublisherLeft { .. }
+            | Self::PublisherLeft(_)
             | Self::Protocol { .. }
             | Self::NoParameters { .. }
             | Self::Stalled { .. }
@@ -171,7 +169,8 @@ impl Failure for PullError {
             Self::Untrusted { .. } | Self::NotFound { .. } | Self::Refused { .. } => {
                 GapReason::Refused
             }
-            Self::Disconnected { .. } | Self::PublisherLeft { .. } => GapReason::Disconnected,
+            Self::Disconnected { .. } => GapReason::Disconnected,
+            Self::PublisherLeft(left) => left.reason(),
             Self::Protocol { .. } | Self::NoParameters { .. } => GapReason::ProtocolError,
             Self::NoUsableTrack { .. } => GapReason::NoUsableTrack,
             Self::PacketLoss { .. } => GapReason::PacketLoss,

@@ -1,14 +1,7 @@
 //! One stream of one camera, supervised.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::sync::Arc;
 
-use tokio::time::timeout;
 use tracing::{Instrument, info_span};
 
 use crate::{
@@ -20,7 +13,7 @@ use crate::{
 };
 
 use super::{
-    PullError, PullTarget, StreamStatus, attempt,
+    PullTarget, StreamStatus, attempt,
     flow::Outlet,
     memory::Memory,
     rtsp::{
@@ -115,31 +108,18 @@ impl Puller {
     }
 }
 
-/// After the start, so long for the first publisher; then its absence is said once, for the gap that
-/// begins with our own absence becomes the camera's.
-const PATIENCE: Duration = Duration::from_secs(10);
-
 /// Takes in whoever publishes, one after the other, until `stop`.
 async fn receive(open: &Open, outlet: Outlet, stop: Stop) {
     let health = outlet.status.health().clone();
     let token = stop.token().clone();
-    let told = Arc::new(AtomicBool::new(false));
     supervise(Policy::PUBLISHER, health, token, move |attempt| {
         let (berth, outlet, stop) = (open.berth(), outlet.clone(), stop.clone());
-        let told = Arc::clone(&told);
         async move {
             outlet.memory.attempt_begins();
             outlet.status.waits_for_a_publisher(true);
-            let patience =
-                if told.swap(true, Ordering::Relaxed) { Duration::MAX } else { PATIENCE };
-            let arrival = tokio::select! {
-                () = attempt.stop().cancelled() => None,
-                intake = timeout(patience, berth.arrival()) => Some(intake),
-            };
+            let arrival = attempt.stop().run_until_cancelled(berth.arrival()).await;
             outlet.status.waits_for_a_publisher(false);
             let Some(intake) = arrival else { return Ok(()) };
-            let intake =
-                intake.map_err(|_| PullError::PublisherLeft { detail: "nobody publishes" })?;
             let source = Published::new(intake, outlet.clock.clone())?;
             let (memory, hurry) = (Arc::clone(&outlet.memory), outlet.channel.hurry());
             let remember = |source: &Published| memory.remember(source.parameters());

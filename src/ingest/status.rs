@@ -2,7 +2,7 @@
 
 use std::sync::{
     Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
+    atomic::{AtomicI64, AtomicU64, Ordering},
 };
 
 use tokio::{sync::watch, time::Instant};
@@ -11,7 +11,6 @@ use crate::{
     clock::Clock,
     proto::{
         access_unit::Track,
-        codec::Parameters,
         reason::GapReason,
         time::{WallSpan, WallTime},
     },
@@ -107,7 +106,7 @@ pub struct StreamStatus {
     bytes: AtomicU64,
     damaged: AtomicU64,
     silences: AtomicU64,
-    waits: AtomicBool,
+    absent: watch::Sender<Option<Instant>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -133,7 +132,7 @@ impl StreamStatus {
             bytes: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
             silences: AtomicU64::new(0),
-            waits: AtomicBool::new(false),
+            absent: watch::Sender::new(None),
         })
     }
 
@@ -161,7 +160,7 @@ impl StreamStatus {
         };
         let mut waits = false;
         let (state, since, last, retry_at) = match health {
-            Health::Starting { since, last } if self.waits.load(Ordering::Relaxed) => {
+            Health::Starting { since, last } if self.absent.borrow().is_some() => {
                 waits = true;
                 (PullState::Waiting, since, last, None)
             }
@@ -201,8 +200,14 @@ impl StreamStatus {
         }
     }
 
+    /// Since when nobody publishes to it; `None` while somebody does, and where it is pulled.
+    #[must_use]
+    pub fn absent(&self) -> watch::Receiver<Option<Instant>> {
+        self.absent.subscribe()
+    }
+
     pub(super) fn waits_for_a_publisher(&self, waits: bool) {
-        self.waits.store(waits, Ordering::Relaxed);
+        self.absent.send_replace(waits.then(Instant::now));
     }
 
     pub(super) fn run_began(&self) {
@@ -237,11 +242,7 @@ impl StreamStatus {
             Some(VideoStatus { codec: t.parameters.name(), width, height, fps })
         });
         media.audio = tracks.iter().find_map(|t| {
-            let (sample_rate, channels) = match &t.parameters {
-                Parameters::Aac(p) => (p.sample_rate, p.channels),
-                Parameters::G711(p) => (p.sample_rate, p.channels),
-                Parameters::H264(_) | Parameters::H265(_) => return None,
-            };
+            let (sample_rate, channels) = t.parameters.sound()?;
             let codec = t.parameters.name();
             Some(AudioStatus { codec, sample_rate, channels, silent: false })
         });

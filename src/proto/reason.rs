@@ -48,7 +48,7 @@ macro_rules! reasons {
 reasons! {
     /// The stream is new; nothing has come from it yet.
     Starting = 1 "starting",
-    /// No connection: refused, no route, no name, connect time-out.
+    /// No connection: refused, no route, no name, connect time-out; nobody publishes.
     Unreachable = 2 "unreachable",
     /// The camera closed the connection or it broke.
     Disconnected = 3 "disconnected",
@@ -71,7 +71,7 @@ reasons! {
     Reconfigured = 11 "reconfigured",
     /// The camera is switched off by its settings.
     Disabled = 12 "disabled",
-    /// Outside the recording schedule.
+    /// Outside the recording schedule, or, where events are recorded, without one.
     NotScheduled = 13 "not_scheduled",
     /// The recorder was stopped in order, or its machine slept.
     VedetteDown = 14 "vedette_down",

@@ -4,6 +4,7 @@
 //! RtspServer ─▶ entrance ─▶ connection (drives proto::rtsp::server) ─▶ delivery (a task a session)
 //!   accept,       TLS,         questions: gate, directory, archive       footage ─▶ timeline ─▶ RTP
 //!   limits        tunnels      writer: one order for answers, packets    udp / writer
+//! Door ─▶ Seat ────────────────▶┘ (what HTTP carries here over WebSocket)
 //! ```
 //!
 //! # Invariants
@@ -17,9 +18,11 @@ mod connection;
 mod counters;
 mod delivery;
 mod directory;
+mod door;
 mod entrance;
 mod footage;
 mod gate;
+mod multicast;
 mod orphans;
 mod publishing;
 mod questions;
@@ -48,7 +51,8 @@ use crate::{access::Access, clock::Clock, hub::Hub, ingest::publish::Berths, pla
 
 pub use counters::{Counters, DropReason, HistogramSnapshot};
 pub use directory::{Directory, DirectoryError, StreamRef};
-pub use settings::{Settings, Tls};
+pub use door::{Door, Seat};
+pub use settings::{Multicast, Settings, Tls};
 pub use tls::{Certificates, TlsError};
 
 /// What the server stands on.
@@ -105,9 +109,12 @@ struct Shared {
     parts: Parts,
     counters: Arc<Counters>,
     ports: Option<udp::Ports>,
+    groups: Option<multicast::Groups>,
     orphans: orphans::Orphans,
     tunnels: Arc<tunnel::Tunnels>,
     tracker: TaskTracker,
+    /// Cancelled when [`RtspServer::run`] ends.
+    stop: CancellationToken,
     /// Connections an address has. Locked for a count only.
     addresses: Mutex<HashMap<IpAddr, usize>>,
     #[cfg(test)]
@@ -179,14 +186,17 @@ impl RtspServer {
             Some(range) => Some(udp::Ports::new(range).ok_or(BindError::UdpPorts)?),
             None => None,
         };
+        let groups = settings.multicast.map(multicast::Groups::new);
         let shared = Shared {
             settings,
             parts,
             counters: Arc::default(),
             ports,
+            groups,
             orphans: orphans::Orphans::default(),
             tunnels: Arc::default(),
             tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
             addresses: Mutex::default(),
             #[cfg(test)]
             script: None,
@@ -210,6 +220,12 @@ impl RtspServer {
     #[must_use]
     pub fn certificates(&self) -> Option<Arc<Certificates>> {
         self.secure.as_ref().map(|secure| Arc::clone(&secure.certificates))
+    }
+
+    /// The way in for connections that another server accepts.
+    #[must_use]
+    pub fn door(&self) -> Door {
+        Door(Arc::clone(&self.shared))
     }
 
     /// What it counts.
@@ -243,6 +259,10 @@ impl RtspServer {
             }
         }
         drop((self.listener, self.secure));
+        self.shared.stop.cancel();
+        if let Some(groups) = &self.shared.groups {
+            groups.stop();
+        }
         self.shared.tracker.close();
         self.shared.tracker.wait().await;
         info!("RTSP server stopped");

@@ -120,6 +120,7 @@ impl Asker {
                 let ports = pair.ports();
                 (Way::Udp(pair), Some(ports))
             }
+            Carrier::Multicast => return Err(Refusal::NoCarrier),
         };
         let admitted = Admitted { address: self.local, server_port };
         Ok(Entry { media, way, admitted })
@@ -231,15 +232,13 @@ impl Publishing {
     /// Media end, and the run with them.
     pub(super) fn rest(&mut self, parting: Parting) {
         let left = match parting {
-            Parting::Goodbye => Some(Left::SaidGoodbye),
-            Parting::Pause => Some(Left::Paused),
-            Parting::Silence => Some(Left::Silent),
-            Parting::Gone => None,
+            Parting::Goodbye => Left::SaidGoodbye,
+            Parting::Pause => Left::Paused,
+            Parting::Silence => Left::Silent,
+            Parting::Gone => Left::Gone,
         };
         self.listeners.clear();
-        if let Some(feed) = self.feed.take()
-            && let Some(left) = left
-        {
+        if let Some(feed) = self.feed.take() {
             feed.leave(left);
         }
     }

@@ -14,6 +14,7 @@ use super::{
     Result, Store, StoreError,
     columns::{
         limits, record, record_text, signed, source, source_text, transport, transport_text, wall,
+        when, when_text,
     },
     doom,
     error::failed,
@@ -37,6 +38,7 @@ struct Row {
     username: Option<String>,
     password_sealed: Option<Vec<u8>>,
     record: String,
+    when_json: Option<String>,
     max_age_s: Option<i64>,
     max_bytes: Option<i64>,
     volume: Option<String>,
@@ -60,8 +62,8 @@ macro_rules! select {
     ($cameras:literal) => {
         concat!(
             "select camera.id, camera.slug, camera.name, camera.enabled, camera.source,
-                    camera.username,
-                    camera.password_sealed, camera.record, camera.max_age_s, camera.max_bytes,
+                    camera.username, camera.password_sealed, camera.record, camera.when_json,
+                    camera.max_age_s, camera.max_bytes,
                     camera.volume, camera.created_us, camera.updated_us,
                     stream.id as stream_id, stream.role, stream.url_sealed, stream.transport,
                     stream.audio, stream.record as stream_record, stream.own_retention,
@@ -82,13 +84,14 @@ const BY_SLUG: &str = select!("select * from camera where deleted_us is null and
 const KNOWN: &str = "select id, deleted_us from camera where slug = ?1";
 const PUT_CAMERA: &str = "
     insert into camera (id, slug, name, enabled, username, password_sealed, record, max_age_s,
-                        max_bytes, volume, created_us, updated_us, deleted_us, source)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, null, ?14)
+                        max_bytes, volume, created_us, updated_us, deleted_us, when_json, source)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, null, ?14, ?15)
     on conflict (slug) do update set source = excluded.source,
         name = excluded.name, enabled = excluded.enabled, username = excluded.username,
         password_sealed = case when ?13 and excluded.password_sealed is null
                                then camera.password_sealed else excluded.password_sealed end,
-        record = excluded.record, max_age_s = excluded.max_age_s, max_bytes = excluded.max_bytes,
+        record = excluded.record, when_json = excluded.when_json,
+        max_age_s = excluded.max_age_s, max_bytes = excluded.max_bytes,
         volume = excluded.volume, created_us = excluded.created_us,
         updated_us = excluded.updated_us, deleted_us = null";
 const PUT_STREAM: &str = "
@@ -263,6 +266,7 @@ async fn put(db: &mut SqliteConnection, sealer: &Sealer, camera: &Camera) -> Res
         .bind(camera.created.as_micros())
         .bind(camera.updated.as_micros())
         .bind(camera.sealed_broken)
+        .bind(when_text(&camera.when))
         .bind(source_text(camera.source))
         .execute(&mut *db)
         .await
@@ -390,6 +394,7 @@ impl Row {
             source: source(&self.source)?,
             username: self.username,
             record: record(&self.record)?,
+            when: when(self.when_json.as_deref())?,
             retention: limits(self.max_age_s, self.max_bytes),
             volume: self.volume,
             streams: Vec::new(),

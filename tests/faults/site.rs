@@ -245,6 +245,7 @@ fn camera(number: usize) -> Camera {
         sealed_broken: false,
         source: vedette::model::Source::Pull,
         record: RecordMode::Always,
+        when: Default::default(),
         retention: RetentionLimits::default(),
         volume: None,
         streams: vec![stream],

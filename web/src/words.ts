@@ -9,6 +9,17 @@ export const percent = (part: number | null): string => {
   return `${(Math.floor(part * 1000) / 10).toFixed(1)} %`;
 };
 
+/** What a stream that is not recorded now is pulled for. */
+export const purpose = (wanted: "off" | "idle" | "open" | "watched" | "standby" | "recording"): string =>
+  ({
+    off: "switched off",
+    idle: "on demand: pulled when somebody watches",
+    open: "not recorded: live when it publishes",
+    watched: "not recorded, only watched",
+    standby: "ready to record",
+    recording: "",
+  })[wanted];
+
 export const plain = (name: string): string => name.replaceAll("_", " ");
 
 export const ago = (then: string | null | undefined, now: string): string => {

@@ -7,10 +7,12 @@ mod client;
 mod crowd;
 mod live;
 mod messages;
+mod multicast;
 mod publish;
 mod recorded;
 mod replay;
 pub(super) mod script;
+mod socket;
 mod time_shift;
 mod tls;
 mod trick;
@@ -167,6 +169,7 @@ struct Bench {
     counters: Arc<Counters>,
     address: std::net::SocketAddr,
     tls: Option<std::net::SocketAddr>,
+    door: Door,
     certificates: Option<Arc<Certificates>>,
     token: CancellationToken,
     server: JoinHandle<()>,
@@ -211,10 +214,23 @@ impl Bench {
         Arc::get_mut(&mut server.shared).unwrap().script = script.map(Arc::new);
         let (address, counters) = (server.local_addr(), server.counters());
         let (tls, certificates) = (server.tls_addr(), server.certificates());
+        let door = server.door();
         let token = CancellationToken::new();
         let tracker = TaskTracker::new();
         let server = tracker.spawn(server.run(token.clone()));
-        Self { hub, berths, clock, counters, address, tls, certificates, token, server, tracker }
+        Self {
+            hub,
+            berths,
+            clock,
+            counters,
+            address,
+            tls,
+            door,
+            certificates,
+            token,
+            server,
+            tracker,
+        }
     }
 
     async fn client(&self) -> Client {

@@ -17,7 +17,11 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Announcement, limits};
-use crate::{id::StreamId, model::Source, proto::access_unit::TrackIndex};
+use crate::{
+    id::StreamId,
+    model::Source,
+    proto::{access_unit::TrackIndex, reason::GapReason},
+};
 
 /// The places of all streams that are published. Cheap to clone.
 #[derive(Clone, Debug, Default)]
@@ -262,16 +266,29 @@ pub enum Left {
     Replaced,
     /// The server stops.
     Stopping,
+    /// Its connection broke: the feed is gone without a word.
+    Gone,
 }
 
 impl Left {
-    pub(super) const fn words(self) -> &'static str {
+    pub(in crate::ingest) const fn reason(self) -> GapReason {
+        match self {
+            Self::SaidGoodbye | Self::Paused | Self::Replaced | Self::Gone => {
+                GapReason::Disconnected
+            }
+            Self::Silent => GapReason::Stalled,
+            Self::Stopping => GapReason::VedetteDown,
+        }
+    }
+
+    pub(in crate::ingest) const fn words(self) -> &'static str {
         match self {
             Self::SaidGoodbye => "the publisher said good-bye",
             Self::Paused => "the publisher paused",
             Self::Silent => "the publisher fell silent",
             Self::Replaced => "another publisher took over",
             Self::Stopping => "the RTSP server stops",
+            Self::Gone => "the publisher's connection is gone",
         }
     }
 }
@@ -327,7 +344,7 @@ impl Intake {
         Some(piece)
     }
 
-    pub(super) fn why_left(&self) -> Option<Left> {
-        self.left.get().copied()
+    pub(super) fn why_left(&self) -> Left {
+        self.left.get().copied().unwrap_or(Left::Gone)
     }
 }

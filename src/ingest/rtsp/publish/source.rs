@@ -102,11 +102,7 @@ impl Source for Published {
                 () = sleep_until(due) => self.timely(self.began.elapsed()),
                 piece = self.intake.next() => {
                     let Some(piece) = piece else {
-                        let detail = match self.intake.why_left() {
-                            Some(left) => left.words(),
-                            None => "the publisher's connection is gone",
-                        };
-                        return Some(Err(PullError::PublisherLeft { detail }));
+                        return Some(Err(PullError::PublisherLeft(self.intake.why_left())));
                     };
                     // It may have been handed down before this source was made.
                     let at = piece.at.saturating_duration_since(self.began);

@@ -228,7 +228,8 @@ impl<R: Clone> Connection<R> {
                 && (publication.uses_channel(channel)
                     || self.sessions.values().any(|s| s.uses_channel(channel)))
         };
-        let Some(carrier) = carriage::choose(&offers, self.settings.udp, taken) else {
+        // What is published comes to us alone.
+        let Some(carrier) = carriage::choose(&offers, self.settings.udp, false, taken) else {
             return self.refuse(&request, Status::UNSUPPORTED_TRANSPORT);
         };
         let who = requests::credentials(&request);
@@ -256,6 +257,8 @@ impl<R: Clone> Connection<R> {
                         server_port: admitted.server_port,
                         ..Transport::unicast(Lower::Udp)
                     },
+                    // Never chosen.
+                    Carrier::Multicast => Transport::unicast(Lower::Udp),
                 };
                 transport.record = true;
                 let response = request.reply(Status::OK).header("Transport", transport);
