@@ -84,3 +84,7 @@ pub(super) async fn camera(
         }
     }
 }
+
+#[cfg(test)]
+#[path = "blame_tests.rs"]
+mod tests;

@@ -63,6 +63,31 @@ fn a_camera_on_demand_is_pulled_from_the_first_viewer_to_ten_seconds_after_the_l
 }
 
 #[test]
+fn a_camera_that_publishes_is_taken_in_at_any_time_and_recorded_when_it_is_wanted() {
+    use RecordMode::{Always, Events, Never, Schedule};
+    for (mode, seconds, wanted) in [
+        (Never, 0, Wanted::Open),
+        (Schedule, -HOUR, Wanted::Open),
+        (Schedule, -2, Wanted::Standby),
+        (Schedule, HOUR, Wanted::Recording),
+        (Events, 0, Wanted::Standby),
+        (Always, 0, Wanted::Recording),
+    ] {
+        let mut desk = Desk::new(mode, seconds);
+        desk.planner.order(Order { publishes: true, ..order(mode) }, desk.wall);
+        let wish = desk.wish();
+        assert_eq!(wish.wanted, wanted, "{mode:?} {seconds}");
+        assert!(wish.pull());
+        assert_eq!(wish.record(), wanted == Wanted::Recording);
+        assert!(desk.watched_by(1).pull());
+        desk.watched_by(0);
+        assert_eq!(desk.passes(10).pull(), true, "nor does it go with its last viewer");
+        desk.planner.order(Order { enabled: false, publishes: true, ..order(mode) }, desk.wall);
+        assert!(!desk.wish().pull());
+    }
+}
+
+#[test]
 fn what_is_switched_off_is_neither_pulled_nor_recorded_whoever_watches() {
     for mode in [RecordMode::Always, RecordMode::Never, RecordMode::Schedule, RecordMode::Events] {
         let mut desk = Desk::new(mode, HOUR);

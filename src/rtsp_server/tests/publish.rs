@@ -58,19 +58,8 @@ impl Waiting {
         }
     }
 
-    /// ANNOUNCE to RECORD, over TCP.
     async fn publisher(&self) -> Client {
-        let mut client = self.bench.client().await;
-        let url = self.bench.url("/door");
-        assert_eq!(client.announce(&url, SOUND_ALONE).await.status.as_u16(), 200);
-        let transport = "RTP/AVP/TCP;unicast;interleaved=0-1;mode=record";
-        let answer = client.ask(&format!("SETUP {url}/streamid=0\nTransport: {transport}")).await;
-        assert_eq!(answer.status.as_u16(), 200, "{answer:?}");
-        let transport = answer.headers.get("Transport").unwrap();
-        assert_eq!(transport, "RTP/AVP/TCP;unicast;interleaved=0-1;mode=record");
-        let answer = client.ask(&format!("RECORD {url}\nRange: npt=0.000-")).await;
-        assert_eq!(answer.status.as_u16(), 200, "{answer:?}");
-        client
+        publisher(&self.bench).await
     }
 
     async fn end(self) {
@@ -78,6 +67,21 @@ impl Waiting {
         self.pull.await.unwrap();
         self.bench.stop().await;
     }
+}
+
+/// ANNOUNCE to RECORD, over TCP.
+async fn publisher(bench: &Bench) -> Client {
+    let mut client = bench.client().await;
+    let url = bench.url("/door");
+    assert_eq!(client.announce(&url, SOUND_ALONE).await.status.as_u16(), 200);
+    let transport = "RTP/AVP/TCP;unicast;interleaved=0-1;mode=record";
+    let answer = client.ask(&format!("SETUP {url}/streamid=0\nTransport: {transport}")).await;
+    assert_eq!(answer.status.as_u16(), 200, "{answer:?}");
+    let transport = answer.headers.get("Transport").unwrap();
+    assert_eq!(transport, "RTP/AVP/TCP;unicast;interleaved=0-1;mode=record");
+    let answer = client.ask(&format!("RECORD {url}\nRange: npt=0.000-")).await;
+    assert_eq!(answer.status.as_u16(), 200, "{answer:?}");
+    client
 }
 
 /// The first so many units: their numbers, and a byte of each.
@@ -149,6 +153,28 @@ async fn what_is_published_is_live_in_order_and_reports_go_back() {
         Some("waiting for a publisher: the publisher said good-bye")
     );
     waiting.end().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_takes_up_waits_within_bounds_and_the_rest_is_dropped_and_counted() {
+    let bench = Bench::new().await;
+    // A place without anybody behind it: a recorder that is as far behind as can be.
+    let source = Source::Publish { take_over: false };
+    let _open = bench.berths.open(StreamId(1), source, true);
+    let mut client = publisher(&bench).await;
+    let (room, more) = (crate::ingest::publish::limits::PACKETS, 100);
+    let one = packet(0);
+    let framed = [&[b'$', 0, 0, u8::try_from(one.len()).unwrap()], &one[..]].concat();
+    client.raw(&framed.repeat(room)).await;
+    let url = bench.url("/door");
+    assert_eq!(client.ask(&format!("OPTIONS {url}")).await.status.as_u16(), 200);
+    assert_eq!(bench.counters.packets_dropped(), 0);
+    client.raw(&framed.repeat(more)).await;
+    let answer = client.ask(&format!("OPTIONS {url}")).await;
+    assert_eq!(answer.status.as_u16(), 200, "the connection is read on and answered");
+    assert_eq!(bench.counters.packets_dropped(), more as u64);
+    assert_eq!(bench.counters.bytes_published(), ((room + more) * one.len()) as u64);
+    bench.stop().await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -106,3 +106,6 @@ fn chosen(description: &Description, audio: bool) -> Result<Vec<Chosen>, Unusabl
         other => Unusable(other.to_string()),
     })
 }
+
+#[cfg(test)]
+mod tests;
