@@ -95,7 +95,7 @@ const LOCKS: &str = "select id, camera, start_us, end_us, note, created_us, crea
 const INSERT_CAMERA: &str = "
     insert into camera (id, slug, name, enabled, username, password_sealed, record, max_age_s,
                         max_bytes, volume, created_us, updated_us, deleted_us, when_json, source)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
     on conflict do nothing";
 const INSERT_STREAM: &str = "
     insert into stream (id, camera, role, url_sealed, transport, audio, record, own_retention,
