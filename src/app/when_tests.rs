@@ -81,7 +81,7 @@ fn a_camera_that_publishes_is_taken_in_at_any_time_and_recorded_when_it_is_wante
         assert_eq!(wish.record(), wanted == Wanted::Recording);
         assert!(desk.watched_by(1).pull());
         desk.watched_by(0);
-        assert_eq!(desk.passes(10).pull(), true, "nor does it go with its last viewer");
+        assert!(desk.passes(10).pull(), "nor does it go with its last viewer");
         desk.planner.order(Order { enabled: false, publishes: true, ..order(mode) }, desk.wall);
         assert!(!desk.wish().pull());
     }

@@ -172,8 +172,8 @@ fn document(camera: &Camera) -> Map<String, Value> {
                 "role": s.role.as_str(), "transport": s.transport,
                 "audio": s.audio, "record": s.record, "retention": s.retention, "volume": s.volume,
             });
-            if !camera.source.is_publish() {
-                stream["url"] = shown(&s.url).into();
+            if let Some(stream) = stream.as_object_mut().filter(|_| !camera.source.is_publish()) {
+                stream.insert("url".to_owned(), shown(&s.url).into());
             }
             stream
         })

@@ -45,11 +45,11 @@ impl Drop for Ffmpeg {
 fn gstreamer(vedette: &Vedette, slug: &str, transport: &str, encoders: [&str; 2]) -> Child {
     let [video, audio] = encoders;
     let location = format!("rtsp://127.0.0.1:{}/{slug}", vedette.rtsp_port());
-    // 5 s of both.
+    // 3 s of both.
     let line = format!(
         "rtspclientsink name=sink location={location} protocols={transport} latency=0 user-id=admin user-pw=\"{PASSWORD}\" \
-         videotestsrc is-live=true num-buffers=125 ! video/x-raw,format=I420,width=320,height=240,framerate=25/1 ! {video} ! sink. \
-         audiotestsrc is-live=true num-buffers=250 samplesperbuffer=960 ! audio/x-raw,rate=48000,channels=1 \
+         videotestsrc is-live=true num-buffers=75 ! video/x-raw,format=I420,width=320,height=240,framerate=25/1 ! {video} ! sink. \
+         audiotestsrc is-live=true num-buffers=150 samplesperbuffer=960 ! audio/x-raw,rate=48000,channels=1 \
          ! audioconvert ! audioresample ! {audio} ! sink."
     );
     let mut gst = Command::new("sh");
@@ -131,7 +131,7 @@ fn what_ffmpeg_publishes_over_tcp_and_udp_is_recorded_to_the_last_picture_and_se
         assert_eq!(last["reason"], "disconnected", "{timeline}");
         let url = vedette.rtsp(&format!("{way}/recording?end=2100-01-01T00:00:00Z"));
         let decoded = run(Command::new("ffmpeg")
-            .args(["-v", "error", "-rtsp_transport", "tcp", "-i", &url, "-t", "5"])
+            .args(["-v", "error", "-rtsp_transport", "tcp", "-i", &url, "-t", "2"])
             .args(["-f", "null", "-"]));
         assert!(decoded.stderr.is_empty(), "{}", String::from_utf8_lossy(&decoded.stderr));
     }
@@ -194,8 +194,8 @@ fn what_gstreamer_publishes_is_recorded_and_served() {
         assert_eq!(complaints(file), "");
         let (pictures, sounds) = counted(&file.display().to_string(), &[]);
         // The first pictures of an encoder may be sent before RECORD is answered.
-        assert!((100..=125).contains(&pictures), "{way}: {pictures} pictures");
-        assert!(sounds > 100, "{way}: {sounds} frames of sound");
+        assert!((55..=75).contains(&pictures), "{way}: {pictures} pictures");
+        assert!(sounds > 60, "{way}: {sounds} frames of sound");
         let said = run(Command::new("ffprobe")
             .args(["-v", "error", "-show_entries", "stream=codec_name", "-of", "csv=p=0"])
             .arg(file));
@@ -216,7 +216,7 @@ fn what_is_published_is_live_alone_until_an_event_has_it_recorded_with_what_came
     let open = status(&vedette, "door");
     assert_eq!((&open["state"], &open["wanted"]), (&json!("waiting"), &json!("open")));
     let log = dir.path().join("ffmpeg.log");
-    let mut publisher = Ffmpeg::start(Clip::H264Aac, "tcp", &vedette.rtsp("door"), &log);
+    let publisher = Ffmpeg::start(Clip::H264Aac, "tcp", &vedette.rtsp("door"), &log);
     eventually("it to run", || (status(&vedette, "door")["state"] == "running").then_some(()));
     let (pictures, _) =
         counted(&vedette.rtsp("door"), &["-rtsp_transport", "tcp", "-read_intervals", "%+1"]);
@@ -246,7 +246,7 @@ fn what_is_published_is_live_alone_until_an_event_has_it_recorded_with_what_came
     let recorded: usize = files.sum();
     // Two seconds before, from a key frame, and one after.
     assert!((70..=125).contains(&recorded), "{recorded} pictures");
-    eventually("ffmpeg to have sent all", || publisher.ended());
+    drop(publisher);
     let gaps = vedette.timeline("door")["gaps"].clone();
     let reasons: Vec<_> = gaps.as_array().unwrap().iter().map(|g| g["reason"].clone()).collect();
     assert_eq!(reasons.last().unwrap(), "not_scheduled", "{gaps}");
