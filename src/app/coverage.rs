@@ -256,6 +256,7 @@ mod tests {
             created: NOON,
             updated: NOON,
             sealed_broken: false,
+            source: crate::model::Source::Pull,
         };
         store.insert_camera(camera).await.unwrap();
         (store, stream)

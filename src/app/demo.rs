@@ -172,6 +172,7 @@ async fn add(app: &App, n: u16, url: String) -> anyhow::Result<Slug> {
         created: now,
         updated: now,
         sealed_broken: false,
+        source: crate::model::Source::Pull,
     };
     app.store().insert_camera(camera).await?;
     Ok(slug)

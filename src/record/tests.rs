@@ -160,6 +160,7 @@ fn camera(clock: &Clock) -> Camera {
         created: EPOCH,
         updated: EPOCH,
         sealed_broken: false,
+        source: crate::model::Source::Pull,
     }
 }
 

@@ -140,6 +140,7 @@ impl Site {
             created: ago(100_000),
             updated: ago(100_000),
             sealed_broken: false,
+            source: crate::model::Source::Pull,
         };
         let camera = self.store.insert_camera(camera).await.unwrap();
         (camera.id, camera.streams[0].id)

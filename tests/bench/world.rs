@@ -143,6 +143,7 @@ fn camera(clock: &Clock, name: String) -> Camera {
         created: now,
         updated: now,
         sealed_broken: false,
+        source: vedette::model::Source::Pull,
     }
 }
 

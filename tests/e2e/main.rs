@@ -16,6 +16,7 @@ mod harness;
 mod live;
 mod maintenance;
 mod operation;
+mod publish;
 mod recorded;
 mod recording;
 mod retina_client;

@@ -243,6 +243,7 @@ fn camera(number: usize) -> Camera {
         username: None,
         password: None,
         sealed_broken: false,
+        source: vedette::model::Source::Pull,
         record: RecordMode::Always,
         when: Default::default(),
         retention: RetentionLimits::default(),

@@ -51,6 +51,7 @@ fn camera(clock: &Clock) -> Camera {
         created: clock.now(),
         updated: clock.now(),
         sealed_broken: false,
+        source: crate::model::Source::Pull,
     }
 }
 

@@ -155,6 +155,7 @@ impl Bench {
             created: clock.now(),
             updated: clock.now(),
             sealed_broken: false,
+            source: crate::model::Source::Pull,
         };
         let camera = store.insert_camera(camera).await.unwrap();
         let stream = camera.streams[0].id;

@@ -95,6 +95,7 @@ fn camera(name: &str, roles: &[Role]) -> Camera {
         created: TEN,
         updated: TEN,
         sealed_broken: false,
+        source: crate::model::Source::Pull,
     }
 }
 
