@@ -8,6 +8,8 @@ mod crowd;
 #[path = "ingest/oracle.rs"]
 mod oracle;
 mod support;
+#[path = "ingest/ways.rs"]
+mod ways;
 
 use std::{sync::Arc, time::Duration};
 
@@ -128,6 +130,21 @@ impl Pulled {
         let wait = health.wait_for(|h| matches!(h, Health::BackingOff { .. }));
         timeout(PATIENCE, wait).await.expect("it fails in time").unwrap();
         self.snapshot()
+    }
+
+    /// Waits until an attempt has ended with this in its words.
+    async fn failed_with(&self, words: &str) -> GapReason {
+        let mut health = self.status.health().subscribe();
+        let why = |health: &Health| match health {
+            // Told once more while the next attempt begins.
+            Health::BackingOff { last, .. } | Health::Starting { last: Some(last), .. } => {
+                last.detail.contains(words).then_some(last.reason)
+            }
+            _ => None,
+        };
+        let wait = health.wait_for(|health| why(health).is_some());
+        let failed = timeout(PATIENCE, wait).await.expect("it fails in time").unwrap().clone();
+        why(&failed).unwrap()
     }
 
     async fn stop(mut self, reason: GapReason) -> Subscription {

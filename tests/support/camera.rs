@@ -102,6 +102,8 @@ pub(crate) struct Behaviour {
     pub(crate) redirect: Option<String>,
     /// Take no TCP (461).
     pub(crate) udp_only: bool,
+    /// What is sent over UDP arrives nowhere; for tracks set up from now on.
+    pub(crate) udp_lost: bool,
     /// Another `Session` id with every SETUP.
     pub(crate) many_ids: bool,
     /// Send the first picture before PLAY is answered.
@@ -157,6 +159,7 @@ impl Default for Behaviour {
             sdp: None,
             redirect: None,
             udp_only: false,
+            udp_lost: false,
             many_ids: false,
             early: false,
             asks: false,
@@ -607,8 +610,10 @@ impl Session {
                 client + 1,
                 port + 1
             );
+            // What it sends to itself nobody reads.
+            let target = if b.udp_lost { port } else { client };
             let to = |port| SocketAddr::from(([127, 0, 0, 1], port));
-            (Path::Udp { rtp, rtcp, rtp_to: to(client), rtcp_to: to(client + 1) }, reply)
+            (Path::Udp { rtp, rtcp, rtp_to: to(target), rtcp_to: to(target + 1) }, reply)
         };
         let (rate, payload_type) = match (at, b.audio) {
             (0, _) => (90_000, 96),

@@ -16,6 +16,7 @@ mod choice;
 mod connection;
 mod limits;
 mod session;
+mod silent;
 mod stale;
 mod tls;
 mod track;
@@ -28,6 +29,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::{
@@ -52,6 +54,7 @@ use crate::{
 };
 use choice::{Chosen, choose};
 use session::{Session, Step, failure};
+use silent::Silent;
 use stale::Stale;
 use track::{Times, Track, Way};
 use udp::{Datagram, Pair};
@@ -61,6 +64,7 @@ pub(super) struct RtspContext {
     clock: Clock,
     /// What earlier sessions of this stream left behind at the camera.
     stale: Stale,
+    silent: Silent,
     /// The video track's parameters as of the last session: a second PPS that only comes in-band
     /// is then known from the first key frame on.
     remembered: Option<Parameters>,
@@ -68,11 +72,13 @@ pub(super) struct RtspContext {
 
 impl RtspContext {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, stale: Stale::default(), remembered: None }
+        let (stale, silent) = (Stale::default(), Silent::default());
+        Self { clock, stale, silent, remembered: None }
     }
 
     pub(super) fn with_remembered(&self, remembered: Option<Parameters>) -> Self {
-        Self { clock: self.clock.clone(), stale: self.stale.clone(), remembered }
+        let (clock, stale, silent) = (self.clock.clone(), self.stale.clone(), self.silent.clone());
+        Self { clock, stale, silent, remembered }
     }
 }
 
@@ -87,6 +93,10 @@ pub(super) struct RtspSource {
     over_udp: bool,
     waiting: VecDeque<SourceEvent>,
     next_report: Duration,
+    /// The leading track comes over UDP and nothing has come yet: when we stop waiting.
+    unheard: Option<Duration>,
+    /// Where that is noted; `None` where it changes nothing.
+    silent: Option<Silent>,
 }
 
 impl RtspSource {
@@ -139,6 +149,9 @@ impl RtspSource {
                 }
             }
         }
+        if any {
+            self.unheard = None;
+        }
         any
     }
 
@@ -163,10 +176,17 @@ impl RtspSource {
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, PullError>> {
         let any = self.datagrams(context);
         let timeouts = self.tracks.iter().filter_map(|track| track.receiver.poll_timeout());
-        let also = timeouts.chain([self.next_report]).min();
+        let also = timeouts.chain([self.next_report]).chain(self.unheard).min();
         let outcome = self.session.poll(also, context);
         if outcome.is_ready() {
-            self.timely(self.session.now());
+            let now = self.session.now();
+            self.timely(now);
+            if self.unheard.is_some_and(|until| until <= now) {
+                if let Some(silent) = &self.silent {
+                    silent.note(self.session.instant(now));
+                }
+                return Poll::Ready(Err(PullError::UdpSilent { within: limits::UDP }));
+            }
         }
         if any && outcome.is_pending() { Poll::Ready(Ok(true)) } else { outcome }
     }
@@ -247,13 +267,15 @@ async fn start(
     (audio, mut transport): (bool, Transport),
     context: &RtspContext,
 ) -> Result<RtspSource, PullError> {
+    let silent = (transport == Transport::Auto).then(|| context.silent.clone());
     let chosen = choose(description, audio, context.remembered.as_ref())?;
     let offers = offers(description, &chosen);
     session.bury().await?;
     let described = chosen.iter().map(|chosen| chosen.source.clone()).collect();
     let mut tracks: Vec<Track> = Vec::new();
     for (chosen, index) in chosen.into_iter().zip(0_u8..) {
-        let track = set_up(&mut session, chosen, index, &mut transport, &tracks).await?;
+        let track =
+            set_up(&mut session, chosen, index, &mut transport, (&tracks, &context.silent)).await?;
         tracks.push(track);
     }
     let starts = session.play().await?;
@@ -268,10 +290,22 @@ async fn start(
     }
     let over_udp = tracks.iter().any(|track| matches!(track.way, Way::Udp(_)));
     let next_report = session.now() + limits::REPORTS;
+    let leads_over_udp = tracks.first().is_some_and(|track| matches!(track.way, Way::Udp(_)));
+    let unheard = leads_over_udp.then(|| session.now() + limits::UDP);
     let (early, clock) = (session.early(), context.clock.clone());
     let waiting = VecDeque::new();
-    let mut source =
-        RtspSource { session, clock, tracks, described, offers, over_udp, waiting, next_report };
+    let mut source = RtspSource {
+        session,
+        clock,
+        tracks,
+        described,
+        offers,
+        over_udp,
+        waiting,
+        next_report,
+        unheard,
+        silent,
+    };
     for (frame, at) in early {
         source.interleaved(frame, at);
     }
@@ -284,7 +318,7 @@ async fn set_up(
     chosen: Chosen,
     index: u8,
     transport: &mut Transport,
-    others: &[Track],
+    (others, silent): (&[Track], &Silent),
 ) -> Result<Track, PullError> {
     let refused = || PullError::Refused { method: "SETUP", status: 461 };
     if *transport != Transport::Udp {
@@ -302,6 +336,9 @@ async fn set_up(
                     agreed.channels.filter(|&(a, b)| !taken(a) && !taken(b)).unwrap_or(asked);
                 let way = Way::Channels(rtp, rtcp);
                 return Ok(Track::new(chosen, TrackIndex(index), way, &agreed));
+            }
+            (None, Transport::Auto) if others.is_empty() && silent.take(Instant::now()) => {
+                return Err(PullError::NoWay);
             }
             (None, Transport::Auto) => *transport = Transport::Udp,
             (None, _) => return Err(refused()),
