@@ -155,6 +155,9 @@ pub enum Transport {
     Tcp,
     /// Unicast UDP.
     Udp,
+    /// Interleaved in RTSP that goes through HTTP, for networks that let nothing else pass. Port 80
+    /// (443 for `rtsps:`) unless the address says another.
+    Http,
 }
 
 /// Whether and when a stream is recorded.

@@ -35,8 +35,12 @@ const RECORD: [(&str, RecordMode); 4] = [
     ("schedule", RecordMode::Schedule),
     ("events", RecordMode::Events),
 ];
-const TRANSPORT: [(&str, Transport); 3] =
-    [("auto", Transport::Auto), ("tcp", Transport::Tcp), ("udp", Transport::Udp)];
+pub(super) const TRANSPORT: [(&str, Transport); 4] = [
+    ("auto", Transport::Auto),
+    ("tcp", Transport::Tcp),
+    ("udp", Transport::Udp),
+    ("http", Transport::Http),
+];
 const ROLE: [(&str, Role); 2] = [("main", Role::Main), ("sub", Role::Sub)];
 
 /// Reads the body of a POST.

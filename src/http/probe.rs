@@ -10,6 +10,7 @@ use super::{
     Api,
     address::parse_camera_url,
     auth::Caller,
+    camera_body::TRANSPORT,
     error::{ApiError, Mistakes, Problem, Result},
     extract::{Fields, JsonObject},
 };
@@ -141,10 +142,7 @@ fn read(body: serde_json::Map<String, serde_json::Value>) -> Result<PullTarget> 
     let mut mistakes = Mistakes::default();
     let mut f = Fields::new("", body, &mut mistakes);
     let mut login = (f.text("username", 255), f.text("password", 255).map(Secret::new));
-    let transport = f.choice(
-        "transport",
-        &[("auto", Transport::Auto), ("tcp", Transport::Tcp), ("udp", Transport::Udp)],
-    );
+    let transport = f.choice("transport", &TRANSPORT);
     f.planned(&["tls"]);
     let given = f.has("url");
     let mut url = None;

@@ -174,10 +174,9 @@ impl Failure for PullError {
                 GapReason::Stalled
             }
             Self::Unauthorized { .. } => GapReason::Unauthorized,
-            Self::Untrusted { .. }
-            | Self::NotFound { .. }
-            | Self::Refused { .. }
-            | Self::NoWay => GapReason::Refused,
+            Self::Untrusted { .. } | Self::NotFound { .. } | Self::Refused { .. } | Self::NoWay => {
+                GapReason::Refused
+            }
             Self::Disconnected { .. } => GapReason::Disconnected,
             Self::Protocol { .. } | Self::NoParameters { .. } => GapReason::ProtocolError,
             Self::NoUsableTrack { .. } => GapReason::NoUsableTrack,

@@ -5,7 +5,10 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use crate::model::{Camera, CameraStream, Secret, Transport};
+use crate::{
+    model::{Camera, CameraStream, Secret, Transport},
+    proto::rtsp::client::address::Scheme,
+};
 
 /// Which certificate a camera behind `rtsps://` must show.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -113,7 +116,12 @@ impl PullTarget {
     }
 
     fn port(&self) -> u16 {
-        self.url.port().unwrap_or(if self.url.scheme() == "rtsps" { 322 } else { 554 })
+        let secure = self.url.scheme() == "rtsps";
+        let scheme = if secure { Scheme::Rtsps } else { Scheme::Rtsp };
+        self.url.port().unwrap_or(match self.transport {
+            Transport::Http => scheme.default_tunnel_port(),
+            Transport::Auto | Transport::Tcp | Transport::Udp => scheme.default_port(),
+        })
     }
 
     /// Login and password, when there is a login.

@@ -20,15 +20,14 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use md5::{Digest, Md5};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpListener, TcpStream, UdpSocket,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream, UdpSocket, tcp::OwnedWriteHalf},
     sync::watch,
     task::JoinSet,
     time::{Instant, sleep_until},
 };
+
+use super::tunnel::{self, Reader};
 
 /// Made by x264 (`testsrc`, profile Main, no B-frames, 25 fps): 640×360 and 320×176.
 const SPS_LARGE: &[u8] =
@@ -94,6 +93,10 @@ pub(crate) struct Behaviour {
     pub(crate) delimiters: bool,
     /// Who may watch.
     pub(crate) auth: Auth,
+    /// Who may open a tunnel through HTTP; `None`: nobody, there are none.
+    pub(crate) tunnels: Option<Auth>,
+    /// Answer a tunnel's POST so.
+    pub(crate) refuse_post: Option<u16>,
     /// Answer every DESCRIBE so.
     pub(crate) refuse: Option<u16>,
     /// The SDP, if not the right one.
@@ -155,6 +158,8 @@ impl Default for Behaviour {
             in_band_parameters: true,
             delimiters: false,
             auth: Auth::None,
+            tunnels: None,
+            refuse_post: None,
             refuse: None,
             sdp: None,
             redirect: None,
@@ -182,7 +187,7 @@ impl Default for Behaviour {
     }
 }
 
-struct Shared {
+pub(super) struct Shared {
     behaviour: Mutex<Behaviour>,
     /// Counts [`Camera::drop_connections`]; sessions end when it changes.
     generation: watch::Sender<u64>,
@@ -192,17 +197,25 @@ struct Shared {
     /// Video frames made, sent or lost.
     frames: watch::Sender<u64>,
     audio_frame: AtomicU64,
+    /// Tunnels whose GET waits for its POST.
+    pub(super) waiting: tunnel::Waiting,
     /// Numbers of video frames all of whose packets were sent.
     sent: Mutex<Vec<u64>>,
 }
 
 impl Shared {
-    fn with<T>(&self, read: impl FnOnce(&mut Behaviour) -> T) -> T {
+    pub(super) fn with<T>(&self, read: impl FnOnce(&mut Behaviour) -> T) -> T {
         read(&mut self.behaviour.lock().unwrap())
     }
 
     fn generation(&self) -> u64 {
         *self.generation.borrow()
+    }
+
+    pub(super) fn note(&self, what: String) {
+        if self.with(|b| b.keeps) {
+            self.requests.send_modify(|all| all.push(what));
+        }
     }
 }
 
@@ -222,6 +235,7 @@ impl Camera {
             requests: watch::Sender::new(Vec::new()),
             frames: watch::Sender::new(0),
             audio_frame: AtomicU64::new(0),
+            waiting: tunnel::Waiting::default(),
             sent: Mutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -393,8 +407,10 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream) {
     stream.set_nodelay(true).unwrap();
     let generation = shared.generation();
     let mut changed = shared.generation.subscribe();
-    let (read, write) = stream.into_split();
-    let talk = talk(shared, read, write);
+    let talk = async {
+        let (read, write) = tunnel::enter(&shared, stream).await?;
+        talk(Arc::clone(&shared), read, write).await
+    };
     tokio::select! {
         _ = changed.wait_for(|g| *g != generation) => {}
         _ = talk => {}
@@ -402,21 +418,15 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream) {
 }
 
 /// Answers requests and, between them, sends media. `None`: the client is gone.
-async fn talk(
-    shared: Arc<Shared>,
-    mut read: OwnedReadHalf,
-    mut write: OwnedWriteHalf,
-) -> Option<()> {
+async fn talk(shared: Arc<Shared>, mut read: Reader, mut write: OwnedWriteHalf) -> Option<()> {
     let mut session = Session::default();
     let mut buffer = Vec::new();
-    let mut chunk = [0_u8; 4_096];
     loop {
         let next = session.next_due(&shared);
         tokio::select! {
             biased;
-            count = read.read(&mut chunk) => {
-                let count = count.ok().filter(|n| *n > 0)?;
-                buffer.extend_from_slice(&chunk[..count]);
+            more = read.more(&mut buffer) => {
+                more?;
                 while let Some(request) = Request::take(&mut buffer, &shared) {
                     if shared.with(|b| b.mute) {
                         continue;
@@ -428,11 +438,7 @@ async fn talk(
                         continue;
                     }
                     let answer = session.answer(&shared, &request).await;
-                    if shared.with(|b| b.keeps) {
-                        shared.requests.send_modify(|all| {
-                            all.push(format!("{} {}", request.method, answer.status));
-                        });
-                    }
+                    shared.note(format!("{} {}", request.method, answer.status));
                     if request.method == "PLAY" && shared.with(|b| b.early) {
                         session.send_due(&shared, &mut write).await?;
                     }
@@ -453,24 +459,21 @@ fn far() -> Instant {
     Instant::now() + Duration::from_secs(3_600)
 }
 
-struct Request {
-    method: String,
+pub(super) struct Request {
+    pub(super) method: String,
     uri: String,
     headers: Vec<(String, String)>,
 }
 
 impl Request {
     /// Takes a whole request off the buffer. Interleaved data from the client is noted and skipped.
-    fn take(buffer: &mut Vec<u8>, shared: &Shared) -> Option<Self> {
+    pub(super) fn take(buffer: &mut Vec<u8>, shared: &Shared) -> Option<Self> {
         while buffer.first() == Some(&b'$') {
             let length = usize::from(u16::from_be_bytes([*buffer.get(2)?, *buffer.get(3)?]));
             if buffer.len() < 4 + length {
                 return None;
             }
-            let report = format!("REPORT {}", buffer[1]);
-            if shared.with(|b| b.keeps) {
-                shared.requests.send_modify(|all| all.push(report));
-            }
+            shared.note(format!("REPORT {}", buffer[1]));
             buffer.drain(..4 + length);
         }
         let end = buffer.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
@@ -486,7 +489,7 @@ impl Request {
         Some(Self { method, uri, headers })
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 }
@@ -523,7 +526,7 @@ fn hex(text: &str) -> String {
     Md5::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn authorized(auth: Auth, request: &Request) -> Result<(), String> {
+pub(super) fn authorized(auth: Auth, request: &Request) -> Result<(), String> {
     let given = request.header("authorization").unwrap_or_default();
     let (good, challenge) = match auth {
         Auth::None => (true, String::new()),

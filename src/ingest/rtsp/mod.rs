@@ -1,7 +1,7 @@
 //! RTSP cameras over real sockets.
 //!
 //! ```text
-//! connection ─▶ session (drives proto::rtsp::client) ─▶ choice ─▶ tracks: Receiver ─▶ Depacketizer ─▶ SourceEvent
+//! connection (plain, TLS, tunnel through HTTP) ─▶ session (drives proto::rtsp::client) ─▶ choice ─▶ tracks: Receiver ─▶ Depacketizer ─▶ SourceEvent
 //! udp ─────────────────────────────────────────────────────────────▲
 //! ```
 //!
@@ -20,6 +20,7 @@ mod silent;
 mod stale;
 mod tls;
 mod track;
+mod tunnel;
 mod udp;
 
 use std::{
@@ -220,13 +221,17 @@ impl Source for RtspSource {
             username: username.to_owned(),
             password: Zeroizing::new(password.to_owned()),
         });
+        let through_http = target.transport() == Transport::Http;
         for _ in 0..=client::REDIRECTS {
+            if through_http {
+                place = place.through_http();
+            }
             let stale = context.stale.clone();
             // Of what is encrypted nothing goes beside the connection.
             let secure = place.scheme == Scheme::Rtsps;
             let transport = if secure { Transport::Tcp } else { target.transport() };
-            let (login, trust) = (credentials.clone(), target.trust());
-            let mut session = Session::open(place, login, trust, stale).await?;
+            let (login, way) = (credentials.clone(), (target.trust(), through_http));
+            let mut session = Session::open(place, login, way, stale).await?;
             match session.described().await? {
                 Event::Redirected { target, same_host } => {
                     place = target;
