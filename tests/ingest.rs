@@ -5,6 +5,8 @@
 
 #[path = "ingest/crowd.rs"]
 mod crowd;
+#[path = "ingest/goodbye.rs"]
+mod goodbye;
 #[path = "ingest/oracle.rs"]
 mod oracle;
 mod support;

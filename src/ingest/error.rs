@@ -71,6 +71,9 @@ pub enum PullError {
         /// The system's word, if there was one.
         detail: Option<String>,
     },
+    /// It said that no more video will come, and none came.
+    #[error("the camera ended its video (RTCP BYE)")]
+    Ended,
     /// What the camera says cannot be understood.
     #[error("cannot understand the camera: {detail}")]
     Protocol {
@@ -153,6 +156,7 @@ impl Failure for PullError {
             | Self::NoAnswer { .. }
             | Self::Refused { .. }
             | Self::Disconnected { .. }
+            | Self::Ended
             | Self::Protocol { .. }
             | Self::NoParameters { .. }
             | Self::Stalled { .. }
@@ -177,7 +181,7 @@ impl Failure for PullError {
             Self::Untrusted { .. } | Self::NotFound { .. } | Self::Refused { .. } | Self::NoWay => {
                 GapReason::Refused
             }
-            Self::Disconnected { .. } => GapReason::Disconnected,
+            Self::Disconnected { .. } | Self::Ended => GapReason::Disconnected,
             Self::Protocol { .. } | Self::NoParameters { .. } => GapReason::ProtocolError,
             Self::NoUsableTrack { .. } => GapReason::NoUsableTrack,
             Self::PacketLoss { .. } => GapReason::PacketLoss,

@@ -431,7 +431,10 @@ fn the_seeds_are_valid_so_that_mutations_reach_deep() {
     let (asked, answered, _) = client::opening(client::TUNNELS[0].as_bytes(), usize::MAX);
     assert!(asked.len() == 3 && matches!(answered, Some(Answered::Failed(_))), "{answered:?}");
     let (asked, answered, rest) = client::opening(client::TUNNELS[1].as_bytes(), usize::MAX);
-    assert_eq!((asked.len(), answered, &rest[..]), (2, Some(Answered::Open), &b"$\x00\x00\x02ab"[..]));
+    assert_eq!(
+        (asked.len(), answered, &rest[..]),
+        (2, Some(Answered::Open), &b"$\x00\x00\x02ab"[..])
+    );
     let whole = client::session(client::ANSWERS[0].as_bytes(), usize::MAX);
     assert!(whole.iter().any(|line| line.starts_with("Playing")), "{whole:#?}");
     for request in REQUESTS {

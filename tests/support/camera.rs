@@ -139,8 +139,12 @@ pub(crate) struct Behaviour {
     pub(crate) new_ssrc: bool,
     /// Send an empty RTP payload (taken).
     pub(crate) empty_packet: bool,
-    /// Send broken RTCP (taken).
+    /// Send broken RTCP: too short, of no version, good-byes cut off and of sources that nobody
+    /// knows (taken).
     pub(crate) bad_rtcp: bool,
+    /// Say good-bye for this track (taken), and send nothing more of it while it is in `gone`.
+    pub(crate) bye: Option<usize>,
+    pub(crate) gone: [bool; 2],
     /// Remember what was asked and what was sent; not where it goes on for long.
     pub(crate) keeps: bool,
 }
@@ -182,6 +186,8 @@ impl Default for Behaviour {
             new_ssrc: false,
             empty_packet: false,
             bad_rtcp: false,
+            bye: None,
+            gone: [false; 2],
             keeps: true,
         }
     }
@@ -655,9 +661,15 @@ impl Session {
         let start = self.playing?;
         let b = shared.with(|b| {
             let before = b.clone();
-            (b.asks, b.stray) = (false, false);
+            (b.asks, b.stray, b.bye) = (false, false, None);
             before
         });
+        if let Some(track) = b.bye.and_then(|at| self.tracks.get(at)?.as_ref()) {
+            let bye = [&[0x81, 203, 0, 1], &track.ssrc.to_be_bytes()[..]].concat();
+            // Behind an empty receiver report, as a compound packet has to begin.
+            let bye = [&[0x80, 201, 0, 1], &track.ssrc.to_be_bytes()[..], &bye].concat();
+            send(&track.path, true, &bye, write).await?;
+        }
         let elapsed = start.elapsed();
         if b.stray {
             write.write_all(b"\r\n$\x09\x00\x03abc\r\n\r\n$\xff\x00\x00").await.ok()?;
@@ -685,7 +697,7 @@ impl Session {
                 _ => frame,
             };
             let packet = track.packet(track.ticks(due), true, &payload);
-            if !b.no_audio && !b.stall {
+            if !b.no_audio && !b.stall && !b.gone[1] {
                 send(&track.path, false, &packet, write).await?;
             }
         }
@@ -693,7 +705,7 @@ impl Session {
             self.reports += 1;
             let jumped = self.jumped;
             for (at, track) in self.tracks.iter_mut().enumerate() {
-                let Some(track) = track else { continue };
+                let Some(track) = track.as_ref().filter(|_| !b.gone[at]) else { continue };
                 let mut report = track.report(elapsed);
                 if at == 0 {
                     let ticks = track.ticks(elapsed).wrapping_add(jumped);
@@ -726,11 +738,17 @@ impl Session {
         }
         self.jumped = self.jumped.wrapping_add(jump as u32);
         let timestamp = track.ticks(due).wrapping_add(self.jumped);
-        if b.stall || b.no_video {
+        if b.stall || b.no_video || b.gone[0] {
             return Some(());
         }
         if bad_rtcp {
-            send(&track.path, true, b"\x80\xc8\xff\xff", write).await?;
+            let own = track.ssrc.to_be_bytes();
+            let cut = [b"\x80\xc9\x00\x01\0\0\0\x09\x81\xcb\x00\x02", &own[..]].concat();
+            let unnamed = b"\x80\xc9\x00\x01\0\0\0\x09\x80\xcb\x00\x00";
+            let stranger = b"\x80\xc9\x00\x01\0\0\0\x09\x81\xcb\x00\x01\xde\xad\xbe\xef";
+            for packet in [&b"\x80\xc8\xff\xff"[..], b"", b"\x80", &cut, unnamed, stranger] {
+                send(&track.path, true, packet, write).await?;
+            }
         }
         if empty {
             let packet = track.packet(timestamp, false, b"");

@@ -164,6 +164,7 @@ impl RtspSource {
             if track.receiver.poll_timeout().is_some_and(|at| at <= now) {
                 track.ordered(now, &times, &mut self.waiting);
             }
+            track.ended(now, &mut self.waiting);
         }
         if self.next_report <= now {
             self.next_report = now + limits::REPORTS;
@@ -176,7 +177,7 @@ impl RtspSource {
     /// Until something may be there that was not. `Ok(false)`: the connection was closed.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, PullError>> {
         let any = self.datagrams(context);
-        let timeouts = self.tracks.iter().filter_map(|track| track.receiver.poll_timeout());
+        let timeouts = self.tracks.iter().filter_map(Track::poll_timeout);
         let also = timeouts.chain([self.next_report]).chain(self.unheard).min();
         let outcome = self.session.poll(also, context);
         if outcome.is_ready() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
-use super::{choice::Chosen, udp::Pair};
+use super::{choice::Chosen, limits, udp::Pair};
 use crate::{
     clock::Clock,
     ingest::source::{Arrival, SourceEvent, SourceUnit},
@@ -38,6 +38,8 @@ pub(super) struct Track {
     /// RTP-Info names the beginning of every track, and so of this one.
     began_with: bool,
     first: Option<i64>,
+    /// Its source said good-bye: until when another may take over.
+    bye: Option<Duration>,
 }
 
 /// What turns the session's time into the recorder's.
@@ -66,8 +68,17 @@ impl Track {
             own_ssrc: rand::random(),
         });
         let video = source.codec.is_video();
-        let (began_with, first) = (false, None);
-        Self { media, index, video, way, receiver, depacketizer, began_with, first }
+        Self {
+            media,
+            index,
+            video,
+            way,
+            receiver,
+            depacketizer,
+            began_with: false,
+            first: None,
+            bye: None,
+        }
     }
 
     /// RTP-Info's word, given only where all tracks have it.
@@ -95,6 +106,7 @@ impl Track {
         if let Err(error) = self.receiver.handle_data(data, now) {
             return self.broken(&error, out);
         }
+        self.bye = None;
         self.reports(out);
         self.ordered(now, times, out);
     }
@@ -147,8 +159,24 @@ impl Track {
     /// A compound RTCP packet that came at `now`.
     pub(super) fn rtcp(&mut self, data: &[u8], now: Duration, out: &mut impl Extend<SourceEvent>) {
         // Broken reports are counted, and of no further consequence.
-        if self.receiver.handle_rtcp(data, now).is_ok() {
-            self.reports(out);
+        let Ok(heard) = self.receiver.handle_rtcp(data, now) else { return };
+        if heard.bye {
+            // Said again it is no longer than it was.
+            self.bye.get_or_insert(now + limits::GOOD_BYE_OF_TRACK);
+        }
+        self.reports(out);
+    }
+
+    /// When to look whether anything came behind a good-bye.
+    pub(super) fn poll_timeout(&self) -> Option<Duration> {
+        self.receiver.poll_timeout().into_iter().chain(self.bye).min()
+    }
+
+    /// Nothing came behind a good-bye.
+    pub(super) fn ended(&mut self, now: Duration, out: &mut impl Extend<SourceEvent>) {
+        if self.bye.is_some_and(|until| until <= now) {
+            self.bye = None;
+            out.extend([SourceEvent::Bye { track: self.index }]);
         }
     }
 
