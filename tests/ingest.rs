@@ -253,6 +253,34 @@ async fn sound_sent_late_is_put_where_the_cameras_reports_say() {
 }
 
 #[tokio::test]
+async fn sound_sent_late_is_put_where_the_times_in_its_packets_say() {
+    let camera = Camera::start(Behaviour {
+        audio: Some(Audio::Aac),
+        audio_late: Duration::from_millis(400),
+        capture_times: true,
+        reports: false,
+        rtp_info: false,
+        ..Behaviour::default()
+    })
+    .await;
+    let mut pulled = Pulled::start(&camera.url());
+    let (mut video, mut worst, mut seen) = (None, 0.0_f64, 0);
+    while seen < 20 {
+        let (_, unit) = pulled.unit().await;
+        let late = pulled.clock.now() - unit.wall;
+        assert!(late.as_secs_f64() < 1.0, "the camera's clock moves no footage: {late:?}");
+        if unit.track == TrackIndex(0) {
+            video = Some((number(&unit), unit.wall));
+        } else if let Some((at, wall)) = video {
+            seen += 1;
+            let apart = number(&unit) as f64 * 0.128 - at as f64 * 0.020;
+            worst = worst.max(((unit.wall - wall).as_secs_f64() - apart).abs());
+        }
+    }
+    assert!(worst < 0.05, "{worst} s between sound and picture");
+}
+
+#[tokio::test]
 async fn a_dropped_connection_ends_the_run_and_a_new_one_begins_at_once() {
     let camera = Camera::start(Behaviour::default()).await;
     let mut pulled = Pulled::start(&camera.url());

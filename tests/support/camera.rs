@@ -117,6 +117,9 @@ pub(crate) struct Behaviour {
     pub(crate) stray: bool,
     /// Sender reports, one a second.
     pub(crate) reports: bool,
+    /// When it was captured, in each packet, by a clock that is decades off (ONVIF's extension for
+    /// replay).
+    pub(crate) capture_times: bool,
     /// `rtptime` in RTP-Info.
     pub(crate) rtp_info: bool,
     /// How much later than the picture of the same moment sound is sent.
@@ -174,6 +177,7 @@ impl Default for Behaviour {
             asks: false,
             stray: false,
             reports: true,
+            capture_times: false,
             rtp_info: true,
             audio_late: Duration::ZERO,
             no_video: false,
@@ -353,6 +357,8 @@ struct Track {
     packets: u32,
     bytes: u32,
     path: Path,
+    /// NTP time of what is sent next, where packets say it.
+    captured: Option<u64>,
 }
 
 enum Path {
@@ -363,10 +369,16 @@ enum Path {
 impl Track {
     fn packet(&mut self, timestamp: u32, marker: bool, payload: &[u8]) -> Vec<u8> {
         let mut packet = Vec::with_capacity(12 + payload.len());
-        packet.extend_from_slice(&[0x80, self.payload_type | (u8::from(marker) << 7)]);
+        let extended = if self.captured.is_some() { 0x10 } else { 0 };
+        packet.extend_from_slice(&[0x80 | extended, self.payload_type | (u8::from(marker) << 7)]);
         packet.extend_from_slice(&self.sequence.to_be_bytes());
         packet.extend_from_slice(&timestamp.to_be_bytes());
         packet.extend_from_slice(&self.ssrc.to_be_bytes());
+        if let Some(captured) = self.captured {
+            packet.extend_from_slice(b"\xab\xac\x00\x03");
+            packet.extend_from_slice(&captured.to_be_bytes());
+            packet.extend_from_slice(&[0; 4]);
+        }
         packet.extend_from_slice(payload);
         self.sequence = self.sequence.wrapping_add(1);
         self.packets += 1;
@@ -390,6 +402,12 @@ impl Track {
         }
         report
     }
+}
+
+/// NTP time of what was captured so long after the session began: in the year 1990.
+fn captured(due: Duration) -> u64 {
+    let fraction = ((u64::from(due.subsec_nanos())) << 32) / 1_000_000_000;
+    ((2_840_140_800 + due.as_secs()) << 32) | fraction
 }
 
 /// What a connection has set up.
@@ -633,8 +651,17 @@ impl Session {
         let base = u32::MAX - rate / 2;
         let (ssrc, sequence) = (0x1234_0000 + at as u32, u16::MAX - 20);
         let (packets, bytes) = (0, 0);
-        self.tracks[at] =
-            Some(Track { ssrc, sequence, payload_type, rate, base, packets, bytes, path });
+        self.tracks[at] = Some(Track {
+            ssrc,
+            sequence,
+            payload_type,
+            rate,
+            base,
+            packets,
+            bytes,
+            path,
+            captured: None,
+        });
         let id = if b.many_ids { 7 + at } else { 7 };
         Answer::ok(format!("Session: {id};timeout=60;foo=1\r\nTransport: {reply}\r\n"))
     }
@@ -696,6 +723,7 @@ impl Session {
                 }
                 _ => frame,
             };
+            track.captured = b.capture_times.then(|| captured(due));
             let packet = track.packet(track.ticks(due), true, &payload);
             if !b.no_audio && !b.stall && !b.gone[1] {
                 send(&track.path, false, &packet, write).await?;
@@ -738,6 +766,7 @@ impl Session {
         }
         self.jumped = self.jumped.wrapping_add(jump as u32);
         let timestamp = track.ticks(due).wrapping_add(self.jumped);
+        track.captured = b.capture_times.then(|| captured(due));
         if b.stall || b.no_video || b.gone[0] {
             return Some(());
         }

@@ -111,15 +111,17 @@ impl RtspSource {
         self.tracks.iter().find(|track| track.is_video())?.parameters()
     }
 
-    fn times(&self) -> (Clock, tokio::time::Instant) {
-        (self.clock.clone(), self.session.instant(Duration::ZERO))
+    fn times(&self) -> (Clock, tokio::time::Instant, bool) {
+        let reported = self.tracks.iter().any(|track| track.reported);
+        (self.clock.clone(), self.session.instant(Duration::ZERO), reported)
     }
 
     /// An interleaved frame. Those on channels nobody assigned are passed over.
     fn interleaved(&mut self, frame: InterleavedFrame, at: Duration) {
         let InterleavedFrame { channel, payload } = frame;
         let (clock, began) = (&self.clock, self.session.instant(Duration::ZERO));
-        let times = Times { clock, began };
+        let reported = self.tracks.iter().any(|track| track.reported);
+        let times = Times { clock, began, reported };
         for track in &mut self.tracks {
             match track.way {
                 Way::Channels(rtp, _) if rtp == channel => {
@@ -135,8 +137,8 @@ impl RtspSource {
 
     /// Datagrams that are there; whether there were any.
     fn datagrams(&mut self, context: &mut Context<'_>) -> bool {
-        let (clock, began) = self.times();
-        let times = Times { clock: &clock, began };
+        let (clock, began, reported) = self.times();
+        let times = Times { clock: &clock, began, reported };
         let mut any = false;
         for track in &mut self.tracks {
             for _ in 0..limits::DATAGRAMS {
@@ -158,8 +160,8 @@ impl RtspSource {
 
     /// What time brings: packets no longer waited for, reports.
     fn timely(&mut self, now: Duration) {
-        let (clock, began) = self.times();
-        let times = Times { clock: &clock, began };
+        let (clock, began, reported) = self.times();
+        let times = Times { clock: &clock, began, reported };
         for track in &mut self.tracks {
             if track.receiver.poll_timeout().is_some_and(|at| at <= now) {
                 track.ordered(now, &times, &mut self.waiting);

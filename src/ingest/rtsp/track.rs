@@ -32,6 +32,8 @@ pub(super) struct Track {
     pub(super) media: usize,
     index: TrackIndex,
     video: bool,
+    /// Ticks a second.
+    rate: u32,
     pub(super) way: Way,
     pub(super) receiver: Receiver,
     depacketizer: Depacketizer,
@@ -40,6 +42,9 @@ pub(super) struct Track {
     first: Option<i64>,
     /// Its source said good-bye: until when another may take over.
     bye: Option<Duration>,
+    /// A sender report of the track was handed on.
+    pub(super) reported: bool,
+    captured: Captured,
 }
 
 /// What turns the session's time into the recorder's.
@@ -47,6 +52,35 @@ pub(super) struct Times<'a> {
     pub(super) clock: &'a Clock,
     /// The session's zero.
     pub(super) began: Instant,
+    /// The camera ties its clock to its tracks by sender reports.
+    pub(super) reported: bool,
+}
+
+/// Times of capture that stand in the packets themselves (ONVIF's replay extension): recorders send
+/// them with footage, and some cameras with live pictures.
+///
+/// They are the camera's clock, and so they are used as its sender reports are, no further: to lay
+/// tracks beside one another. Which moment footage belongs to is the recorder's own clock to say,
+/// and that of replayed footage is the moment it was pulled. Where there are reports these count
+/// alone, for many cameras keep two clocks.
+#[derive(Default)]
+struct Captured {
+    /// The last one seen, NTP: sound packets give it to each frame that is in them.
+    last: Option<u64>,
+    /// Where the last one handed on stood.
+    told: Option<i64>,
+}
+
+impl Captured {
+    /// What is handed on of the time of a frame at `ticks`: one a second.
+    fn take(&mut self, ntp: u64, ticks: i64, rate: u32) -> Option<u64> {
+        let seen = self.last.replace(ntp) == Some(ntp);
+        let due = self.told.is_none_or(|told| (ticks - told).abs() >= i64::from(rate));
+        (due && !seen).then(|| {
+            self.told = Some(ticks);
+            ntp
+        })
+    }
 }
 
 impl Times<'_> {
@@ -67,17 +101,20 @@ impl Track {
             ssrc: agreed.ssrc,
             own_ssrc: rand::random(),
         });
-        let video = source.codec.is_video();
+        let (video, rate) = (source.codec.is_video(), source.timescale.get());
         Self {
             media,
             index,
             video,
+            rate,
             way,
             receiver,
             depacketizer,
             began_with: false,
             first: None,
             bye: None,
+            reported: false,
+            captured: Captured::default(),
         }
     }
 
@@ -135,7 +172,7 @@ impl Track {
     }
 
     fn frame(&mut self, frame: Frame, times: &Times<'_>, out: &mut impl Extend<SourceEvent>) {
-        let Frame { ticks, arrived, data, lost, parameters, .. } = frame;
+        let Frame { ticks, arrived, data, lost, parameters, replayed, .. } = frame;
         let beginning = self.receiver.beginning().filter(|_| self.began_with);
         let first = *self.first.get_or_insert(ticks);
         let track = self.index;
@@ -153,7 +190,11 @@ impl Track {
             },
             lost,
         };
-        out.extend(parameters.into_iter().chain([SourceEvent::Unit(unit)]));
+        let captured = replayed.filter(|_| !times.reported).and_then(|replayed| {
+            let ntp = self.captured.take(replayed.wall.to_ntp(), ticks, self.rate)?;
+            Some(SourceEvent::SenderReport { track, ntp, ticks })
+        });
+        out.extend(parameters.into_iter().chain(captured).chain([SourceEvent::Unit(unit)]));
     }
 
     /// A compound RTCP packet that came at `now`.
@@ -183,6 +224,7 @@ impl Track {
     fn reports(&mut self, out: &mut impl Extend<SourceEvent>) {
         let track = self.index;
         while let Some(report) = self.receiver.poll_report() {
+            self.reported = true;
             let (ntp, ticks) = (report.ntp, report.ticks);
             out.extend([SourceEvent::SenderReport { track, ntp, ticks }]);
         }
