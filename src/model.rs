@@ -6,6 +6,7 @@
 mod history;
 mod schedule;
 mod state;
+mod trust;
 mod upkeep;
 mod when;
 
@@ -14,6 +15,7 @@ pub use schedule::{Day, MAX_SPANS, Schedule, ScheduleText, Span, SpanText, Spell
 pub use state::{
     CameraState, LockState, SealedBytes, State, StateError, StreamState, TokenState, UserState,
 };
+pub use trust::{BadTrust, Trust, TrustText};
 pub use upkeep::{
     Age, Candidate, Deleted, FootageStream, Import, Imported, Lock, PendingUnlink, VolumeRow,
     VolumeUse, WholeSegment,
@@ -259,6 +261,8 @@ pub struct Camera {
     pub username: Option<String>,
     /// Password at the camera; sealed at rest.
     pub password: Option<Secret>,
+    /// Which certificate it must show, where it is pulled over `rtsps://`.
+    pub tls: Trust,
     /// Whether its streams are recorded.
     pub record: RecordMode,
     /// And when.

@@ -626,7 +626,7 @@ async fn rtsps_takes_the_certificate_it_was_told_to_take_and_no_other() {
         PullTarget::new(&url, None, None, Transport::Udp, true).unwrap().with_trust(trust)
     };
     let print: [u8; 32] = Sha256::digest(made.der()).into();
-    for trust in [Trust::Authority(made.pem().into_bytes()), Trust::Fingerprint(print)] {
+    for trust in [Trust::Authority(made.pem()), Trust::Fingerprint(print)] {
         let mut pulled = Pulled::of(target(trust));
         assert_unbroken(&pulled.video(20).await);
     }

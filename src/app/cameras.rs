@@ -80,6 +80,7 @@ pub(super) struct Plan {
     pub(super) stream: CameraStream,
     pub(super) username: Option<String>,
     pub(super) password: Option<crate::model::Secret>,
+    pub(super) tls: crate::model::Trust,
     /// When it is pulled and recorded.
     pub(super) order: Order,
     /// Where it is recorded.
@@ -97,6 +98,7 @@ impl Plan {
             stream: CameraStream { retention: None, record: None, volume: None, ..stream.clone() },
             username: camera.username.clone(),
             password: camera.password.clone(),
+            tls: camera.tls.clone(),
             order: Order {
                 enabled: camera.enabled,
                 mode: camera.mode_of(stream),

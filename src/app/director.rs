@@ -390,7 +390,7 @@ impl Work {
             stream.audio,
         );
         let target = match target {
-            Ok(target) => target,
+            Ok(target) => target.with_trust(self.plan.tls.clone()),
             Err(error) => {
                 // The API checks addresses; one that came in otherwise harms no other camera.
                 tracing::error!(%error, "the address cannot be pulled");

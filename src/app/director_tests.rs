@@ -206,6 +206,7 @@ fn camera(clock: &Clock, mode: RecordMode) -> Camera {
         enabled: true,
         username: None,
         password: None,
+        tls: Default::default(),
         record: mode,
         when: When { schedule: Some(schedule), events: EventRecording::default() },
         retention: Default::default(),

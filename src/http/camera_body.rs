@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     address::parse_camera_url,
-    camera_when,
+    camera_tls, camera_when,
     error::{ApiError, Mistakes, Result},
     extract::Fields,
 };
@@ -16,8 +16,8 @@ use crate::{
     clock::Clock,
     id::{CameraId, Role, Slug, StreamId},
     model::{
-        Camera, CameraStream, RecordMode, RetentionLimits, ScheduleText, Secret, Transport, When,
-        shown,
+        Camera, CameraStream, RecordMode, RetentionLimits, ScheduleText, Secret, Transport, Trust,
+        TrustText, When, shown,
     },
     proto::time::WallTime,
 };
@@ -79,6 +79,7 @@ pub(super) fn create(
         enabled: read.enabled,
         username,
         password,
+        tls: read.tls,
         record: read.record,
         when: read.when,
         retention: read.retention,
@@ -134,6 +135,7 @@ pub(super) fn patch(
         enabled: read.enabled,
         username,
         password,
+        tls: read.tls,
         record: read.record,
         when: read.when,
         retention: read.retention,
@@ -165,7 +167,9 @@ fn document(camera: &Camera) -> Map<String, Value> {
             })
         })
         .collect();
+    let tls = (!camera.tls.is_system()).then(|| TrustText::from(camera.tls.clone()));
     let document = json!({
+        "tls": tls,
         "name": camera.name, "enabled": camera.enabled, "record": camera.record,
         "schedule": camera.when.schedule.clone().map(ScheduleText::from),
         "events": camera.when.events, "retention": camera.retention, "volume": camera.volume, "streams": streams,
@@ -285,6 +289,7 @@ struct Document {
     retention: RetentionLimits,
     volume: Option<String>,
     streams: Vec<StreamDraft>,
+    tls: Trust,
 }
 
 struct StreamDraft {
@@ -324,7 +329,6 @@ impl Document {
     ) -> Self {
         let mut f = Fields::new("", body, mistakes);
         f.read_only(&["has_password", "created", "updated"]);
-        f.planned(&["tls"]);
         let name = f.text("name", MAX_NAME);
         let enabled = f.bool("enabled").unwrap_or(true);
         if f.choice("source", &[("pull", true), ("publish", false)]) == Some(false) {
@@ -336,13 +340,18 @@ impl Document {
         let retention = retention(&mut f).unwrap_or_default();
         let volume = volume(&mut f, volumes);
         let streams = streams(&mut f, old, volumes);
+        let tls = camera_tls::read(&mut f);
+        let mut urls = streams.iter().map(|stream| stream.url.as_str());
+        if !tls.is_system() && !streams.is_empty() && !urls.any(|url| url.starts_with("rtsps:")) {
+            f.mistake("tls", "is for addresses that begin with rtsps://; there is none");
+        }
         let by_schedule = RecordMode::Schedule;
         let mut modes = streams.iter().map(|s| s.record.unwrap_or(record));
         if !scheduled && (record == by_schedule || modes.any(|mode| mode == by_schedule)) {
             f.mistake("schedule", "is required where `record` is `schedule`");
         }
         f.finish();
-        Self { name, enabled, record, when, retention, volume, streams }
+        Self { name, enabled, record, when, retention, volume, streams, tls }
     }
 }
 

@@ -6,21 +6,9 @@ use percent_encoding::percent_decode_str;
 use url::Url;
 
 use crate::{
-    model::{Camera, CameraStream, Secret, Transport},
+    model::{Camera, CameraStream, Secret, Transport, Trust},
     proto::rtsp::client::address::Scheme,
 };
-
-/// Which certificate a camera behind `rtsps://` must show.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Trust {
-    /// One that an authority of the system stands for.
-    #[default]
-    System,
-    /// One that these authorities stand for, in PEM.
-    Authority(Vec<u8>),
-    /// The one with this SHA-256, whatever else it says.
-    Fingerprint([u8; 32]),
-}
 
 /// One stream of a camera, as ingest needs it. `Debug` and `Display` show no password.
 #[derive(Clone, Debug)]
@@ -101,6 +89,7 @@ impl PullTarget {
             stream.transport,
             stream.audio,
         )
+        .map(|target| target.with_trust(camera.tls.clone()))
     }
 
     /// The address, without credentials.

@@ -17,7 +17,7 @@ use super::{
     },
     doom,
     error::failed,
-    gap,
+    gap, trust,
 };
 use crate::{
     id::{CameraId, Role, Slug, StreamId},
@@ -53,13 +53,14 @@ struct Row {
     stream_max_bytes: Option<i64>,
     stream_volume: Option<String>,
     stream_created_us: Option<i64>,
+    tls_json: Option<String>,
 }
 
 /// `$cameras` is a subquery for the cameras wanted.
 macro_rules! select {
     ($cameras:literal) => {
         concat!(
-            "select camera.id, camera.slug, camera.name, camera.enabled, camera.username,
+            "select camera.tls_json, camera.id, camera.slug, camera.name, camera.enabled, camera.username,
                     camera.password_sealed, camera.record, camera.when_json, camera.max_age_s, camera.max_bytes,
                     camera.volume, camera.created_us, camera.updated_us,
                     stream.id as stream_id, stream.role, stream.url_sealed, stream.transport,
@@ -267,6 +268,7 @@ async fn put(db: &mut SqliteConnection, sealer: &Sealer, camera: &Camera) -> Res
         .execute(&mut *db)
         .await
         .map_err(failed("write a camera"))?;
+    trust::put(db, camera.id, &camera.tls).await?;
     for stream in &camera.streams {
         // A gap begun after it was hidden (by recovery, say) must not count up to its return.
         let hidden: Option<(StreamId, i64)> = sqlx::query_as(HIDDEN)
@@ -388,6 +390,7 @@ impl Row {
             name: self.name,
             enabled: self.enabled,
             username: self.username,
+            tls: trust::read(self.tls_json.as_deref())?,
             record: record(&self.record)?,
             when: when(self.when_json.as_deref())?,
             retention: limits(self.max_age_s, self.max_bytes),

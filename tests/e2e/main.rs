@@ -21,5 +21,6 @@ mod recording;
 mod retina_client;
 mod simulated;
 mod trick;
+mod trust;
 mod websocket;
 mod when;

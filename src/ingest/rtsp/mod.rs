@@ -57,6 +57,7 @@ use choice::{Chosen, choose};
 use session::{Session, Step, failure};
 use silent::Silent;
 use stale::Stale;
+pub use tls::check_authority;
 use track::{Times, Track, Way};
 use udp::{Datagram, Pair};
 
