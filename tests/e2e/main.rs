@@ -22,5 +22,6 @@ mod retina_client;
 mod simulated;
 mod trick;
 mod trust;
+mod tunnelled;
 mod websocket;
 mod when;

@@ -155,7 +155,7 @@ pub(crate) fn opening(bytes: &[u8], split: usize) -> (Vec<Vec<u8>>, Option<Answe
             asked.push(opening.post().to_vec());
             let mut request = BytesMut::from(&asked[asked.len() - 1][..]);
             let request = Decoder::new().decode(&mut request).unwrap();
-            let Some(Message::Request(request)) = request else { panic!("no request") };
+            let Some(Message::Request(request)) = request else { unreachable!("the POST is one") };
             assert!(matches!(Half::of(&request), Some(Half::Post { .. })));
         }
         let rest = [&buffer[..], &parts.collect::<Vec<_>>().concat()].concat();

@@ -75,7 +75,9 @@ impl Captured {
     /// What is handed on of the time of a frame at `ticks`: one a second.
     fn take(&mut self, ntp: u64, ticks: i64, rate: u32) -> Option<u64> {
         let seen = self.last.replace(ntp) == Some(ntp);
-        let due = self.told.is_none_or(|told| (ticks - told).abs() >= i64::from(rate));
+        let due = self
+            .told
+            .is_none_or(|told| ticks.saturating_sub(told).saturating_abs() >= i64::from(rate));
         (due && !seen).then(|| {
             self.told = Some(ticks);
             ntp
