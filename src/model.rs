@@ -3,11 +3,15 @@
 //! They stand below `store/` so that its neighbours (`access/`, `disk/`) speak of them without
 //! touching SQL. Row types stay inside `store/`, and what the API shows stays inside `http/`.
 
+mod finding;
 mod history;
+mod onvif;
 mod state;
 mod upkeep;
 
+pub use finding::{Finding, Level, clock_apart};
 pub use history::{Audit, Event, EventKind, Mark};
+pub use onvif::Onvif;
 pub use state::{
     CameraState, LockState, SealedBytes, State, StateError, StreamState, TokenState, UserState,
 };
@@ -239,6 +243,8 @@ pub struct Camera {
     pub volume: Option<String>,
     /// Main first.
     pub streams: Vec<CameraStream>,
+    /// Where it answers ONVIF, if it is asked.
+    pub onvif: Option<Onvif>,
     /// When it was added.
     pub created: WallTime,
     /// When it was last changed.

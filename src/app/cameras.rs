@@ -31,6 +31,7 @@ use super::{
         watch::{self as follow, Teller},
     },
     lanes::{Lane, Lanes},
+    onvif::Listeners,
     recording::Recording,
 };
 use crate::{
@@ -41,6 +42,7 @@ use crate::{
     id::{CameraId, Role, Slug, StreamId},
     ingest::{PullTarget, Puller, Resume, StreamStatus},
     model::{Camera, CameraStream, Gap, RecordMode},
+    onvif::EventsState,
     proto::reason::GapReason,
     record,
     store::{Store, StoreError},
@@ -64,6 +66,7 @@ pub(super) struct CameraSet {
     parts: Parts,
     connects: Connects,
     coverage: CoverageCache,
+    listeners: Listeners,
     /// Cancelled only when the drain takes too long.
     stop: CancellationToken,
     /// Small and sync-only: looked up by the API and the metrics, changed under `changes`.
@@ -146,7 +149,9 @@ impl Stream {
 impl CameraSet {
     pub(super) fn new(parts: Parts) -> Self {
         let coverage = CoverageCache::new(parts.store.clone(), parts.clock.clone());
+        let listeners = Listeners::new(parts.store.clone(), parts.clock.clone());
         Self {
+            listeners,
             parts,
             connects: Connects::default(),
             coverage,
@@ -168,7 +173,9 @@ impl CameraSet {
     pub(super) async fn shut_down(&self) {
         *self.changes.lock().await = true;
         let streams = self.all();
-        join_all(streams.iter().map(|s| s.stop(GapReason::VedetteDown))).await;
+        // Together: neither waits for the other's farewells.
+        let streams = join_all(streams.iter().map(|s| s.stop(GapReason::VedetteDown)));
+        tokio::join!(streams, self.listeners.shut_down());
     }
 
     /// Every stream, running or not.
@@ -212,6 +219,7 @@ impl CameraSet {
             let stream = self.begin(plan, status).await;
             self.lock().insert(id, Arc::new(stream));
         }
+        self.listeners.make_it_so(camera).await;
     }
 
     /// A stream that is configured no more: players see its end, its footage stays.
@@ -379,7 +387,12 @@ impl CameraControl for CameraSet {
             for stream in running {
                 self.take_out(&stream).await;
             }
+            self.listeners.remove(camera.id).await;
         })
+    }
+
+    fn events(&self, camera: CameraId) -> Option<EventsState> {
+        self.listeners.status(camera)
     }
 
     fn status(&self, stream: StreamId) -> Option<StreamState> {
@@ -411,6 +424,10 @@ impl CameraControl for CameraSet {
         let dead = streams.iter().filter(|s| s.is_dead()).count();
         if dead > 0 {
             problems.push(format!("{dead} cameras are not pulled any more"));
+        }
+        let deaf = self.listeners.dead();
+        if deaf > 0 {
+            problems.push(format!("{deaf} cameras' events are not listened to any more"));
         }
         problems
     }

@@ -254,6 +254,7 @@ mod tests {
             }],
             created: NOON,
             updated: NOON,
+            onvif: None,
             sealed_broken: false,
         };
         store.insert_camera(camera).await.unwrap();

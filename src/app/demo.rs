@@ -170,6 +170,7 @@ async fn add(app: &App, n: u16, url: String) -> anyhow::Result<Slug> {
         }],
         created: now,
         updated: now,
+        onvif: None,
         sealed_broken: false,
     };
     app.store().insert_camera(camera).await?;

@@ -22,6 +22,7 @@ mod camera_view;
 mod cameras;
 mod control;
 mod cursor;
+mod discover;
 mod docs;
 mod error;
 mod events;
@@ -216,6 +217,7 @@ fn under(base: &str, router: Router) -> Router {
 fn resources() -> OpenApiRouter<Api> {
     let v1 = OpenApiRouter::new()
         .merge(probe::router())
+        .merge(discover::router())
         .merge(cameras::router())
         .merge(status::router())
         .merge(footage::router())

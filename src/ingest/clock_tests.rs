@@ -98,6 +98,7 @@ impl Nvr {
             enabled: true,
             username: None,
             password: None,
+            onvif: None,
             sealed_broken: false,
             record: RecordMode::Always,
             retention: RetentionLimits::default(),

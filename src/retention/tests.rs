@@ -138,6 +138,7 @@ impl Site {
             streams: vec![stream],
             created: ago(100_000),
             updated: ago(100_000),
+            onvif: None,
             sealed_broken: false,
         };
         let camera = self.store.insert_camera(camera).await.unwrap();

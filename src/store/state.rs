@@ -12,7 +12,7 @@ use super::{
         limits, record, record_text, signed, transport, transport_text, unsigned, user_role,
         user_role_text, wall,
     },
-    failed, lock, meta,
+    failed, lock, meta, onvif,
 };
 use crate::{
     id::{CameraId, LockId, StreamId, TokenId, UserId},
@@ -155,6 +155,12 @@ async fn read(db: &mut SqliteConnection) -> Result<State> {
             camera.streams.push(stream_state(row)?);
         }
     }
+    for (camera, onvif) in onvif::all(db).await? {
+        let of = cameras.binary_search_by_key(&camera, |camera| camera.id);
+        if let Some(camera) = of.ok().and_then(|at| cameras.get_mut(at)) {
+            camera.onvif = Some(onvif);
+        }
+    }
     let users: Vec<(UserId, String, String, String, Vec<u8>)> =
         sqlx::query_as(USERS).fetch_all(&mut *db).await.map_err(failed(WHAT))?;
     let user = |(id, name, role, password_hash, digest): (_, _, String, _, _)| {
@@ -208,6 +214,7 @@ fn camera_state(row: CameraRow) -> Result<CameraState> {
         updated_us: row.updated_us,
         deleted_us: row.deleted_us,
         streams: Vec::new(),
+        onvif: None,
     })
 }
 
@@ -231,7 +238,11 @@ async fn write(db: &mut SqliteConnection, sealer: &Sealer, state: State) -> Resu
     let key_fits = state.key_check.as_ref().is_none_or(|sealed| meta::key_fits(sealer, &sealed.0));
     let mut restored = Restored { key_fits, ..Restored::default() };
     for camera in state.cameras {
-        restored.cameras += put_camera(db, &camera).await?;
+        let added = put_camera(db, &camera).await?;
+        restored.cameras += added;
+        if added > 0 {
+            onvif::put(db, camera.id, camera.onvif.as_ref()).await?;
+        }
         for stream in camera.streams {
             put_stream(db, sealer, camera.id, stream).await?;
         }

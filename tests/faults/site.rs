@@ -242,6 +242,7 @@ fn camera(number: usize) -> Camera {
         enabled: true,
         username: None,
         password: None,
+        onvif: None,
         sealed_broken: false,
         record: RecordMode::Always,
         retention: RetentionLimits::default(),

@@ -151,6 +151,7 @@ impl Bench {
             streams: vec![stream],
             created: clock.now(),
             updated: clock.now(),
+            onvif: None,
             sealed_broken: false,
         };
         let camera = store.insert_camera(camera).await.unwrap();
