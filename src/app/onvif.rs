@@ -101,6 +101,7 @@ impl Listeners {
             clock: self.clock.clone(),
             status: Arc::clone(&status),
             connects: self.connects.clone(),
+            policy: Listener::POLICY,
         };
         let (stop, task) = (CancellationToken::new(), TaskTracker::new());
         task.spawn(listener.run(stop.clone()));

@@ -142,7 +142,8 @@ async fn probe(
         Ok(Err(error)) => ProbeReport::unreachable(&error),
         Err(_) => {
             let message = format!("no answer within {} s", DEADLINE.as_secs());
-            let (problems, finding) = (vec![message.clone()], Finding::problem("no_answer", message));
+            let (problems, finding) =
+                (vec![message.clone()], Finding::problem("no_answer", message));
             ProbeReport { problems, findings: vec![finding], ..ProbeReport::default() }
         }
     };

@@ -13,7 +13,10 @@ use super::{
     error::{Problem, Result},
     extract::{CameraSlug, Params},
 };
-use crate::{access::Action, id::Slug, ingest::PullState, model::Camera, onvif::EventsState, proto::time::WallTime};
+use crate::{
+    access::Action, id::Slug, ingest::PullState, model::Camera, onvif::EventsState,
+    proto::time::WallTime,
+};
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(of_camera)).routes(routes!(of_all))

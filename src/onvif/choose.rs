@@ -80,7 +80,8 @@ mod tests {
 
     fn chosen(profiles: &[Profile]) -> (&str, &str) {
         let (main, sub) = choose(profiles);
-        let token = |p: Option<&Profile>| p.map_or("-", |p| Box::leak(p.token.clone().into_boxed_str()));
+        let token =
+            |p: Option<&Profile>| p.map_or("-", |p| Box::leak(p.token.clone().into_boxed_str()));
         (token(main), token(sub))
     }
 
@@ -94,11 +95,13 @@ mod tests {
             profile("other lens", "b", H264, 3_840, 2_161),
         ];
         assert_eq!(chosen(&four_k), ("main", "third"));
-        let only_large = [profile("5M", "", H264, 2_592, 1_944), profile("2M", "", H264, 1_920, 1_080)];
+        let only_large =
+            [profile("5M", "", H264, 2_592, 1_944), profile("2M", "", H264, 1_920, 1_080)];
         assert_eq!(chosen(&only_large), ("5M", "2M"));
         let jpeg = [profile("jpeg", "", Jpeg, 1_920, 1_080), profile("h264", "", H264, 1_280, 720)];
         assert_eq!(chosen(&jpeg), ("h264", "-"), "a larger MJPEG is neither");
-        let small_jpeg = [profile("h264", "", H264, 1_280, 720), profile("jpeg", "", Jpeg, 640, 360)];
+        let small_jpeg =
+            [profile("h264", "", H264, 1_280, 720), profile("jpeg", "", Jpeg, 640, 360)];
         assert_eq!(chosen(&small_jpeg), ("h264", "jpeg"));
         let twins = [profile("h265", "", H265, 640, 360), profile("h264", "", H264, 640, 360)];
         assert_eq!(chosen(&twins), ("h264", "-"), "every browser plays it");

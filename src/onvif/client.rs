@@ -143,7 +143,10 @@ fn explain(
             if said.into_iter().any(|text| login(text)) {
                 OnvifError::Unauthorized { clock_off }
             } else {
-                OnvifError::Fault { what, reason: tidy(if reason.is_empty() { &code } else { &reason }) }
+                OnvifError::Fault {
+                    what,
+                    reason: tidy(if reason.is_empty() { &code } else { &reason }),
+                }
             }
         }
         other => OnvifError::Malformed { detail: tidy(&other.to_string()) },
@@ -173,12 +176,19 @@ impl Session {
             Err(OnvifError::Fault { .. } | OnvifError::Malformed { .. }) => {}
             Err(fatal) => return Err(fatal),
         }
-        if self.media1.is_none() && self.media2.is_none() {
+        let no_media = self.media1.is_none() && self.media2.is_none();
+        // Some list a service only in answer to the older question.
+        if no_media || self.events.is_none() {
             let offered = self.client.get_capabilities().await;
-            let offered = offered.map_err(|e| self.explain("list its services", e))?;
-            self.media1 = offered.media.url;
-            self.media2 = offered.media2.url;
-            self.events = self.events.take().or(offered.events.url);
+            match offered.map_err(|e| self.explain("list its services", e)) {
+                Ok(offered) => {
+                    self.media1 = self.media1.take().or(offered.media.url);
+                    self.media2 = self.media2.take().or(offered.media2.url);
+                    self.events = self.events.take().or(offered.events.url);
+                }
+                Err(error) if no_media => return Err(error),
+                Err(_) => {}
+            }
         }
         Ok(())
     }
@@ -229,7 +239,10 @@ impl Session {
         match self.clock_off {
             Some(off) if off.abs() > CLOCK => findings.push(Finding::problem(
                 "clock_off",
-                format!("the camera's clock is {}: have it follow a time server", clock_apart(WallSpan::from_secs(off))),
+                format!(
+                    "the camera's clock is {}: have it follow a time server",
+                    clock_apart(WallSpan::from_secs(off))
+                ),
             )),
             _ => {}
         }
@@ -272,7 +285,8 @@ impl Session {
             encoders.into_iter().map(|e| (e.token.clone(), e)).collect();
         let mut found = Vec::new();
         for profile in listed.into_iter().take(limits::PROFILES) {
-            let Some(encoder) = profile.video_encoder_token.and_then(|t| by_token.get_mut(&t)) else {
+            let Some(encoder) = profile.video_encoder_token.and_then(|t| by_token.get_mut(&t))
+            else {
                 continue;
             };
             found.push(Profile {

@@ -98,7 +98,10 @@ fn clock_hint(clock_off: Option<i64>) -> String {
         // Logins are stamped with the camera's own time, so it should not matter; some firmware
         // reports another time than it compares with.
         Some(seconds) if seconds.abs() > CLOCK_MATTERS => {
-            format!(" (its clock is {}: set it, if the password is right)", clock_apart(WallSpan::from_secs(seconds)))
+            format!(
+                " (its clock is {}: set it, if the password is right)",
+                clock_apart(WallSpan::from_secs(seconds))
+            )
         }
         Some(_) => String::new(),
         None => " (it does not tell its clock: when that is wrong, every login is refused)".into(),

@@ -30,14 +30,6 @@ use crate::{
 /// The source of these marks.
 const SOURCE: &str = "onvif";
 
-/// Events matter less than footage and cost cameras more: they are asked for less often.
-const POLICY: Policy = Policy {
-    first: Duration::from_secs(5),
-    patience: Duration::from_secs(60),
-    max: Duration::from_secs(120),
-    ..Policy::CAMERA
-};
-
 /// Everything it takes to hear one camera.
 pub struct Listener {
     /// Whose events.
@@ -54,6 +46,8 @@ pub struct Listener {
     pub status: Arc<EventsStatus>,
     /// Shared by all listeners of the process.
     pub connects: Connects,
+    /// When to try again: [`Listener::POLICY`].
+    pub policy: Policy,
 }
 
 /// How it goes. Shared by the listener and the API.
@@ -146,13 +140,21 @@ impl EventsStatus {
 }
 
 impl Listener {
+    /// Events matter less than footage and cost cameras more: they are asked for less often.
+    pub const POLICY: Policy = Policy {
+        first: Duration::from_secs(5),
+        patience: Duration::from_secs(60),
+        max: Duration::from_secs(120),
+        ..Policy::CAMERA
+    };
+
     /// Listens until `stop`, however often the camera fails. Returns when the last attempt has ended
     /// what lasted and said good-bye; spawn it into a `TaskTracker` or `JoinSet`.
     pub async fn run(self, stop: CancellationToken) {
         let span = info_span!("onvif", camera = %self.slug);
-        let health = self.status.health.clone();
+        let (health, policy) = (self.status.health.clone(), self.policy);
         let listener = Arc::new(self);
-        let listening = supervise(POLICY, health, stop, move |attempt| {
+        let listening = supervise(policy, health, stop, move |attempt| {
             let listener = Arc::clone(&listener);
             async move { listener.attempt(&attempt).await }
         });

@@ -65,7 +65,13 @@ fn kind_of(topic: &str) -> Option<&'static str> {
     let is = |words: &[&str]| words.iter().any(|word| topic.contains(word));
     if topic.ends_with("Trigger/DigitalInput") {
         Some("input")
-    } else if is(&["Tamper", "GlobalSceneChange", "ImageTooBlurry", "ImageTooDark", "ImageTooBright"]) {
+    } else if is(&[
+        "Tamper",
+        "GlobalSceneChange",
+        "ImageTooBlurry",
+        "ImageTooDark",
+        "ImageTooBright",
+    ]) {
         Some("tamper")
     } else if is(&["Motion"]) {
         Some("motion")
@@ -92,9 +98,7 @@ impl Notices {
             (Some(false), _) | (None, true) => self.end(&key, &holder, now),
             // Says that something happened and not what is.
             (None, false) if notice.initial || self.open.contains_key(&key) => None,
-            (None, false) => {
-                self.may_begin(at).then(|| begin(id(), now, false, kind, notice))
-            }
+            (None, false) => self.may_begin(at).then(|| begin(id(), now, false, kind, notice)),
         }
     }
 
@@ -264,7 +268,10 @@ mod tests {
         assert_eq!(began(told.notice(2, &input("InputToken=2", Some(true), false))), (2, "input"));
         assert_eq!(told.notice(3, &input("InputToken=1", None, true)), Some(until(1, 3)));
         assert_eq!(told.notice(4, &input("InputToken=2", Some(true), true)), Some(until(2, 4)));
-        assert_eq!(began(told.say(5, "VideoSource/ImageTooDark/ImagingService", Some(true))).1, "tamper");
+        assert_eq!(
+            began(told.say(5, "VideoSource/ImageTooDark/ImagingService", Some(true))).1,
+            "tamper"
+        );
         assert_eq!(told.say(6, "Device/HardwareFailure/FanFailure", Some(true)), None);
     }
 
@@ -287,7 +294,8 @@ mod tests {
         assert_eq!(told.notices.close(wall(9)), [until(1, 9)]);
         assert_eq!(told.notices.close(wall(9)), []);
         let mut back = Told::new();
-        let first = Notice { topic: MOTION.into(), state: Some(true), initial: true, ..Notice::default() };
+        let first =
+            Notice { topic: MOTION.into(), state: Some(true), initial: true, ..Notice::default() };
         assert_eq!(began(back.notice(10, &first)).0, 1, "it still lasts when we are back");
         assert_eq!(back.notice(11, &Notice { state: None, ..first }), None);
     }

@@ -150,8 +150,8 @@ async fn sound_that_cannot_be_had_is_a_problem_and_a_camera_without_it_is_not() 
     assert_eq!(codes(&report), ["no_audio"]);
     assert_eq!(report.findings[0].level, Level::Note);
     let behaviour = Behaviour::default();
-    let speex = sdp(&behaviour)
-        + "m=audio 0 RTP/AVP 98\r\na=rtpmap:98 SPEEX/16000\r\na=control:track1\r\n";
+    let speex =
+        sdp(&behaviour) + "m=audio 0 RTP/AVP 98\r\na=rtpmap:98 SPEEX/16000\r\na=control:track1\r\n";
     let report = probed(Behaviour { sdp: Some(speex), ..behaviour }).await;
     assert!(words(&report, "audio_not_recorded").contains("SPEEX"));
     assert_eq!(report.problems.len(), 1);

@@ -22,7 +22,8 @@ fn place(camera: &MockServer) -> Value {
 async fn a_camera_is_added_by_its_address_and_login_alone() {
     let recorder = Recorder::new().await;
     let device = camera().await;
-    let body = json!({ "slug": "door", "onvif": place(&device), "username": "admin", "password": SECRET });
+    let body =
+        json!({ "slug": "door", "onvif": place(&device), "username": "admin", "password": SECRET });
     let added = recorder.post("/api/v1/cameras", body).await;
     assert_eq!(added.status, StatusCode::CREATED, "{}", added.text);
     let shown = added.json();
@@ -37,13 +38,19 @@ async fn a_camera_is_added_by_its_address_and_login_alone() {
     assert_eq!(recorder.told.applied.lock().unwrap()[0].onvif, stored.onvif);
     assert_eq!(stored.onvif.as_ref().map(|o| o.port), Some(device.port()));
 
-    let quiet = recorder
-        .patch("/api/v1/cameras/door", json!({ "onvif": { "events": false } }))
-        .await;
+    let quiet =
+        recorder.patch("/api/v1/cameras/door", json!({ "onvif": { "events": false } })).await;
     assert_eq!(quiet.json()["onvif"]["events"], false, "{}", quiet.text);
-    assert_eq!(recorder.stored("door").await.onvif.map(|o| (o.port, o.events)), Some((device.port(), false)));
+    assert_eq!(
+        recorder.stored("door").await.onvif.map(|o| (o.port, o.events)),
+        Some((device.port(), false))
+    );
     let state = recorder.store.state().await.unwrap();
-    assert_eq!(state.cameras[0].onvif, recorder.stored("door").await.onvif, "a lost index loses it not");
+    assert_eq!(
+        state.cameras[0].onvif,
+        recorder.stored("door").await.onvif,
+        "a lost index loses it not"
+    );
     let gone = recorder.patch("/api/v1/cameras/door", json!({ "onvif": null })).await;
     assert_eq!(gone.json()["onvif"], Value::Null);
     assert_eq!(recorder.stored("door").await.onvif, None);
@@ -91,7 +98,8 @@ async fn a_camera_that_is_asked_says_what_it_offers_and_whether_it_is_there_alre
     assert_eq!((&streams[0]["role"], &streams[0]["codec"]), (&json!("main"), &json!("H.264")));
     assert_eq!(streams.len(), 2);
 
-    let added = json!({ "slug": "door", "onvif": place(&device), "username": "admin", "password": SECRET });
+    let added =
+        json!({ "slug": "door", "onvif": place(&device), "username": "admin", "password": SECRET });
     recorder.post("/api/v1/cameras", added).await;
     body["password"] = "guessed".into();
     let again = recorder.post("/api/v1/cameras/discover", body).await.json();

@@ -1,11 +1,7 @@
 //! What a probe found, in words. Codes never change their meaning; words may.
 
 use super::{
-    super::{
-        PullError,
-        rtsp::RtspSource,
-        source::Offer,
-    },
+    super::{PullError, rtsp::RtspSource, source::Offer},
     Measured, Watch,
 };
 use crate::{
@@ -61,11 +57,16 @@ impl Watch {
     ) -> Vec<Finding> {
         let mut found = Vec::new();
         if let Some(why) = ended {
-            found.push(Finding::problem("stopped_early", format!("stopped after {watched:.1} s: {why}")));
+            found.push(Finding::problem(
+                "stopped_early",
+                format!("stopped after {watched:.1} s: {why}"),
+            ));
         }
         for offer in source.offers() {
             match self.taken(source, offer) {
-                Some((measured, declared)) => measured.findings(offer, declared, watched, &mut found),
+                Some((measured, declared)) => {
+                    measured.findings(offer, declared, watched, &mut found)
+                }
                 None => self.left_out(source, offer, &mut found),
             }
         }
@@ -140,7 +141,9 @@ impl Watch {
             ),
             media => Finding::note(
                 "track_left_out",
-                format!("a track of {media} ({codec}) is left out: it is neither picture nor sound"),
+                format!(
+                    "a track of {media} ({codec}) is left out: it is neither picture nor sound"
+                ),
             ),
         });
     }
@@ -166,7 +169,8 @@ impl Measured {
         }
         if self.damaged > 0 {
             let (damaged, units, lost) = (self.damaged, self.units, self.lost);
-            let message = format!("{damaged} of {units} {media} units lost packets ({lost} packets)");
+            let message =
+                format!("{damaged} of {units} {media} units lost packets ({lost} packets)");
             problem("packet_loss", message);
         }
         if self.backward > 0 {

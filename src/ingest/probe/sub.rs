@@ -103,7 +103,10 @@ mod tests {
             ("/Streaming/Channels/101", Some("/Streaming/Channels/102")),
             ("/Streaming/channels/1?x=1", Some("/Streaming/channels/2?x=1")),
             ("/cam/realmonitor?channel=1&subtype=0", Some("/cam/realmonitor?channel=1&subtype=1")),
-            ("/cam/realmonitor?channel=1&subtype=0&a=b", Some("/cam/realmonitor?channel=1&subtype=1&a=b")),
+            (
+                "/cam/realmonitor?channel=1&subtype=0&a=b",
+                Some("/cam/realmonitor?channel=1&subtype=1&a=b"),
+            ),
             ("/h264Preview_01_main", Some("/h264Preview_01_sub")),
             ("/h265Preview_01_main", Some("/h265Preview_01_sub")),
             ("/videoMain", Some("/videoSub")),

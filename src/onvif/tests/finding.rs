@@ -64,7 +64,8 @@ async fn a_camera_that_answers_is_found_once_with_what_it_says() {
 
 #[tokio::test]
 async fn an_address_that_is_not_the_senders_own_is_not_taken() {
-    let strangers = ["http://10.9.9.9/onvif", "http://metadata.internal/", "file:///etc/passwd", "", "x"];
+    let strangers =
+        ["http://10.9.9.9/onvif", "http://metadata.internal/", "file:///etc/passwd", "", "x"];
     let answers = strangers.map(|address| answer("urn:uuid:1", "", address));
     assert_eq!(found(answers.to_vec()).await, []);
 }
@@ -72,7 +73,9 @@ async fn an_address_that_is_not_the_senders_own_is_not_taken() {
 #[tokio::test]
 async fn garbage_and_a_flood_of_answers_do_no_harm() {
     let mut answers = vec!["<".to_owned(), "<a>".repeat(3_000), "no XML".to_owned(), String::new()];
-    answers.extend((0..300).map(|n| answer(&format!("urn:uuid:{n}"), "", &format!("http://127.0.0.1:{}/", 1_000 + n))));
+    answers.extend((0..300).map(|n| {
+        answer(&format!("urn:uuid:{n}"), "", &format!("http://127.0.0.1:{}/", 1_000 + n))
+    }));
     let found = found(answers).await;
     assert!(!found.is_empty() && found.len() <= 256, "{}", found.len());
 }

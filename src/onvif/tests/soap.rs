@@ -98,10 +98,7 @@ impl Soap {
     }
 }
 
-async fn serve(
-    mut stream: TcpStream,
-    answer: impl FnOnce(Asked) -> Reply,
-) -> std::io::Result<()> {
+async fn serve(mut stream: TcpStream, answer: impl FnOnce(Asked) -> Reply) -> std::io::Result<()> {
     let mut got = Vec::new();
     let (head, body) = loop {
         if stream.read_buf(&mut got).await? == 0 {
