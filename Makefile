@@ -3,6 +3,7 @@
 # make bench   what recording, viewers, seeks, writing, looking up and starting cost, beside ffmpeg and bare loops
 # make fuzz    ten million cases a parser
 # make faults  ten thousand power cuts and schedules of disk trouble, a thousand of other troubles; a hundred times kill -9 with eight cameras; full disks
+# make flap    half an hour of five hundred cameras that come and go, beside one that is well
 SHELL := /bin/sh
 export PATH := $(CURDIR)/.tools/venv/bin:$(PATH)
 CARGO ?= cargo
@@ -10,7 +11,7 @@ CARGO ?= cargo
 MAY_MOUNT := $(shell for how in -m -Urm; do unshare $$how sh -c 'mount -t tmpfs tmpfs /mnt' 2>/dev/null && echo yes && break; done)
 NOT_MOUNTED := *** NOT TESTED HERE: a full disk. Nobody may mount a tmpfs (root with CAP_SYS_ADMIN, or a user namespace); make faults insists on it.
 
-.PHONY: run test bench fuzz faults web web-check tools lint unit deploy-check clean
+.PHONY: run test bench fuzz faults flap web web-check tools lint unit deploy-check clean
 run:
 	tests/tools/install.sh run
 	$(MAKE) web
@@ -67,6 +68,9 @@ faults: tools web
 		-E 'not test(/^(power_cut|trouble)::/)'
 	VEDETTE_KILL_ROUNDS=100 VEDETTE_KILL_CAMERAS=8 $(CARGO) nextest run --locked --release --profile faults --no-capture \
 		--test e2e -E 'test(a_kill_takes) | test(/^disk_full::/)'
+
+flap: tools web
+	VEDETTE_FLAP_SECONDS=1800 $(CARGO) nextest run --locked --release --profile faults --no-capture --test ingest -E 'test(/^crowd::/)'
 
 clean:
 	$(CARGO) clean

@@ -17,6 +17,7 @@
 
 mod audience;
 mod bare;
+mod crowd;
 mod fanout;
 mod latency;
 mod lookup;
@@ -36,8 +37,10 @@ mod write;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const ALL: [&str; 10] =
-    ["record", "fanout", "latency", "write", "slow", "lookup", "seek", "start", "plan", "rebuild"];
+const ALL: [&str; 11] = [
+    "record", "crowd", "fanout", "latency", "write", "slow", "lookup", "seek", "start", "plan",
+    "rebuild",
+];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -60,6 +63,7 @@ fn main() {
     for name in ALL.iter().filter(|name| asked.is_empty() || asked.contains(name)) {
         match *name {
             "record" => record::run(),
+            "crowd" => crowd::run(),
             "fanout" => fanout::run(),
             "latency" => latency::run(),
             "seek" => runtime.block_on(seek::run()),

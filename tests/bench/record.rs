@@ -53,9 +53,9 @@ pub(crate) fn run() {
     }
 }
 
-struct Run {
-    cpu_per_camera_minute: f64,
-    peak_bytes: u64,
+pub(super) struct Run {
+    pub(super) cpu_per_camera_minute: f64,
+    pub(super) peak_bytes: u64,
     /// Frames missing between the first and the last in the files; `None` where nobody looked.
     lost: Option<u64>,
 }
@@ -126,7 +126,7 @@ fn measure_bare(simulator: &Simulator, window: Duration) -> Run {
     run
 }
 
-fn measure(processes: &[u32], cameras: usize, window: Duration) -> Run {
+pub(super) fn measure(processes: &[u32], cameras: usize, window: Duration) -> Run {
     let cpu = || -> f64 { processes.iter().map(|&p| cpu_seconds(p)).sum() };
     std::thread::sleep(SETTLED);
     let (before, began) = (cpu(), Instant::now());
@@ -140,7 +140,7 @@ fn measure(processes: &[u32], cameras: usize, window: Duration) -> Run {
 }
 
 /// Video frames missing in a file: holes of its time stamps, in frame durations.
-fn lost_frames(file: &Path) -> u64 {
+pub(super) fn lost_frames(file: &Path) -> u64 {
     let probe = Command::new("ffprobe")
         .args([
             "-v",

@@ -29,6 +29,11 @@ pub(crate) struct Simulator {
 
 impl Simulator {
     pub(crate) fn start(cameras: usize) -> Self {
+        Self::start_at(cameras, BITRATE)
+    }
+
+    /// Of so many bits a second each, sound included.
+    pub(crate) fn start_at(cameras: usize, bitrate: u32) -> Self {
         let port = free_port();
         let child = Command::new(program())
             .args([
@@ -36,7 +41,7 @@ impl Simulator {
                 "--cameras",
                 &cameras.to_string(),
                 "--bitrate",
-                &BITRATE.to_string(),
+                &bitrate.to_string(),
             ])
             .args(["--listen", &format!("127.0.0.1:{port}")])
             .stdout(Stdio::null())
@@ -109,12 +114,16 @@ impl Server {
             let answer = client.post(format!("{api}/cameras")).json(&body).send().unwrap();
             assert_eq!(answer.status(), 201, "{}", answer.text().unwrap());
         }
+        self.wait_until_running(simulator.cameras);
+    }
+
+    /// Waits until so many cameras run.
+    pub(crate) fn wait_until_running(&self, cameras: usize) {
         wait_for("all cameras to run", PATIENCE, || {
-            let status: serde_json::Value =
-                client.get(format!("{api}/status")).send().unwrap().json().unwrap();
-            let cameras = status["cameras"].as_array().unwrap();
-            cameras.iter().filter(|c| c["streams"][0]["state"] == "running").count()
-                == simulator.cameras
+            let url = format!("http://127.0.0.1:{}/api/v1/status", self.http);
+            let status: serde_json::Value = self.client.get(url).send().unwrap().json().unwrap();
+            let all = status["cameras"].as_array().unwrap();
+            all.iter().filter(|c| c["streams"][0]["state"] == "running").count() == cameras
         });
     }
 

@@ -132,6 +132,8 @@ pub(crate) struct Behaviour {
     pub(crate) empty_packet: bool,
     /// Send broken RTCP (taken).
     pub(crate) bad_rtcp: bool,
+    /// Remember what was asked and what was sent; not where it goes on for long.
+    pub(crate) keeps: bool,
 }
 
 impl Default for Behaviour {
@@ -166,6 +168,7 @@ impl Default for Behaviour {
             new_ssrc: false,
             empty_packet: false,
             bad_rtcp: false,
+            keeps: true,
         }
     }
 }
@@ -279,6 +282,11 @@ impl Camera {
         let mut frames = self.shared.frames.subscribe();
         let target = *frames.borrow() + more;
         frames.wait_for(|made| *made >= target).await.unwrap();
+    }
+
+    /// How many video frames it has made.
+    pub(crate) fn made(&self) -> u64 {
+        *self.shared.frames.borrow()
     }
 
     /// Numbers of the video frames sent whole, in order.
@@ -397,9 +405,11 @@ async fn talk(
                         continue;
                     }
                     let answer = session.answer(&shared, &request).await;
-                    shared.requests.send_modify(|all| {
-                        all.push(format!("{} {}", request.method, answer.status));
-                    });
+                    if shared.with(|b| b.keeps) {
+                        shared.requests.send_modify(|all| {
+                            all.push(format!("{} {}", request.method, answer.status));
+                        });
+                    }
                     write.write_all(&answer.bytes(&request)).await.ok()?;
                     if request.method == "TEARDOWN" {
                         session = Session::default();
@@ -718,7 +728,7 @@ impl Session {
                 }
             }
         }
-        if whole {
+        if whole && shared.with(|b| b.keeps) {
             shared.sent.lock().unwrap().push(number);
         }
         Some(())
