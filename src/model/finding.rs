@@ -47,7 +47,7 @@ pub fn clock_apart(ahead: WallSpan) -> String {
     let size = match seconds {
         0..=119 => format!("{seconds} s"),
         120..=7_169 => format!("{minutes} min"),
-        7_170..=172_799 if minutes % 60 == 0 => format!("{} h", minutes / 60),
+        7_170..=172_799 if minutes.is_multiple_of(60) => format!("{} h", minutes / 60),
         7_170..=172_799 => format!("{} h {} min", minutes / 60, minutes % 60),
         _ => format!("{} days", seconds / 86_400),
     };

@@ -118,7 +118,7 @@ pub async fn search(how: &Search) -> std::io::Result<Vec<Found>> {
             }
         }
     }
-    found.sort_by(|a, b| (a.ip, a.port).cmp(&(b.ip, b.port)));
+    found.sort_by_key(|f| (f.ip, f.port));
     Ok(found)
 }
 

@@ -119,7 +119,8 @@ async fn lost_packets_are_counted() {
         camera.wait_for_frames(12).await;
         camera.change(|b| b.lose = 3);
     };
-    let (report, ()) = tokio::join!(probed_at(&camera.url(), SHORT, true), losing);
+    let url = camera.url();
+    let (report, ()) = tokio::join!(probed_at(&url, SHORT, true), losing);
     assert!(words(&report, "packet_loss").contains("3 packets"), "{:?}", report.findings);
     assert_eq!(report.tracks[0].lost_packets, 3);
 }

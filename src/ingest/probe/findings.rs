@@ -65,7 +65,7 @@ impl Watch {
         for offer in source.offers() {
             match self.taken(source, offer) {
                 Some((measured, declared)) => {
-                    measured.findings(offer, declared, watched, &mut found)
+                    measured.findings(offer, declared, watched, &mut found);
                 }
                 None => self.left_out(source, offer, &mut found),
             }
