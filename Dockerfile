@@ -33,7 +33,7 @@ ENV VEDETTE_RTSP__UDP_PORTS=20000-20199
 USER 10001:10001
 WORKDIR /var/lib/vedette
 VOLUME ["/var/lib/vedette"]
-EXPOSE 8080/tcp 8554/tcp 20000-20199/udp
+EXPOSE 8080/tcp 8554/tcp 8322/tcp 20000-20199/udp
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=15s --timeout=5s --start-period=20s --retries=3 CMD ["vedette", "healthcheck", "--alive"]
 ENTRYPOINT ["vedette"]

@@ -6,12 +6,15 @@
 mod finding;
 mod history;
 mod onvif;
+mod schedule;
 mod state;
 mod upkeep;
+mod when;
 
 pub use finding::{Finding, Level, clock_apart};
 pub use history::{Audit, Event, EventKind, Mark};
 pub use onvif::Onvif;
+pub use schedule::{Day, MAX_SPANS, Schedule, ScheduleText, Span, SpanText, Spell, TimeOfDay};
 pub use state::{
     CameraState, LockState, SealedBytes, State, StateError, StreamState, TokenState, UserState,
 };
@@ -19,6 +22,7 @@ pub use upkeep::{
     Age, Candidate, Deleted, FootageStream, Import, Imported, Lock, PendingUnlink, VolumeRow,
     VolumeUse, WholeSegment,
 };
+pub use when::{EventRecording, When};
 
 use std::{collections::BTreeMap, ops::Range};
 
@@ -176,6 +180,27 @@ pub enum RecordMode {
     Always,
     /// Live only.
     Never,
+    /// Within its hours.
+    Schedule,
+    /// What surrounds events.
+    Events,
+}
+
+impl RecordMode {
+    /// Whether footage is ever wanted without an event that calls for it.
+    #[must_use]
+    pub const fn wants_footage(self) -> bool {
+        matches!(self, Self::Always | Self::Schedule)
+    }
+
+    /// Why there is no footage while none is wanted.
+    #[must_use]
+    pub const fn idle_reason(self) -> GapReason {
+        match self {
+            Self::Always | Self::Never => GapReason::Disabled,
+            Self::Schedule | Self::Events => GapReason::NotScheduled,
+        }
+    }
 }
 
 /// Retention limits of a camera or stream.
@@ -237,6 +262,8 @@ pub struct Camera {
     pub password: Option<Secret>,
     /// Whether its streams are recorded.
     pub record: RecordMode,
+    /// And when.
+    pub when: When,
     /// Limits.
     pub retention: RetentionLimits,
     /// Pinned to a volume.
@@ -252,6 +279,14 @@ pub struct Camera {
     /// Its password or an address did not open: sealed with another key file, or damaged. What did
     /// not open is absent here (an address is empty) and stays stored until it is replaced.
     pub sealed_broken: bool,
+}
+
+impl Camera {
+    /// How a stream of it is recorded.
+    #[must_use]
+    pub fn mode_of(&self, stream: &CameraStream) -> RecordMode {
+        stream.record.unwrap_or(self.record)
+    }
 }
 
 /// A segment at its opening.

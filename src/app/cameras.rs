@@ -1,17 +1,17 @@
-//! The running cameras: for each stream a pull and, when it is recorded, a recorder.
+//! The running cameras: for each stream a [`Director`], which pulls and records it when that is
+//! wanted.
 //!
 //! ```text
 //! apply(camera) ─▶ plan of each stream ─▶ same as before? leave it alone
-//!                                     └─▶ stop pull ─▶ stop recorder ─▶ start both anew
+//!                                     ├─▶ only when it is recorded? the director sees to it
+//!                                     └─▶ else stop the director ─▶ start it anew
 //! ```
 //!
 //! # Invariants
 //!
-//! * A stream never has two pulls or two recorders: the old ones are awaited before new ones start.
-//! * The recorder subscribes before the pull publishes, so that no first frame is missed.
-//! * What is expected of a stream stands in the index: the gap of a stream that is switched off is
-//!   `disabled` from that moment, and no longer from the moment it is switched on. What a camera
-//!   fails to send after the recorder is back is the camera's ([`blame`]).
+//! * A stream never has two directors: the old one is awaited before a new one starts.
+//! * What is expected of a stream stands in the index ([`director`](super::director)). What a camera
+//!   fails to send after the recorder is back is the camera's ([`blame`](super::blame)).
 //! * After [`CameraSet::shut_down`] nothing starts any more.
 
 use std::{
@@ -19,34 +19,33 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::Ordering::Relaxed},
 };
 
-use futures_util::future::{BoxFuture, OptionFuture, join_all};
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{Instrument, info_span};
+use futures_util::future::{BoxFuture, join_all};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::info_span;
 
 use super::{
-    blame,
     coverage::CoverageCache,
-    journal::{
-        Journal,
-        watch::{self as follow, Teller},
-    },
+    director::{Cast, Director},
+    journal::Journal,
     lanes::{Lane, Lanes},
     onvif::Listeners,
     recording::Recording,
+    when::{Order, Wanted, Window},
 };
 use crate::{
     clock::Clock,
     disk::Volumes,
-    http::{CameraControl, Completeness, StreamState},
+    http::{CameraControl, Completeness, StreamState, WantedName},
     hub::Hub,
     id::{CameraId, Role, Slug, StreamId},
-    ingest::{PullTarget, Puller, Resume, StreamStatus},
-    model::{Camera, CameraStream, Gap, RecordMode},
+    ingest::StreamStatus,
+    model::{Camera, CameraStream, RecordMode},
     onvif::EventsState,
-    proto::reason::GapReason,
+    proto::{reason::GapReason, time::WallTime},
     record,
     store::{Store, StoreError},
-    task::{Connects, Stop},
+    task::Connects,
 };
 
 /// What the streams are built from.
@@ -75,18 +74,19 @@ pub(super) struct CameraSet {
     changes: tokio::sync::Mutex<bool>,
 }
 
-/// Everything about a stream that, when it changes, makes a restart necessary.
+/// Everything about a stream that, when it changes, changes what runs.
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Plan {
     pub(super) camera: CameraId,
     pub(super) slug: Slug,
     pub(super) role: Role,
     pub(super) stream: CameraStream,
-    username: Option<String>,
-    password: Option<crate::model::Secret>,
-    enabled: bool,
-    recorded: bool,
-    volume: Option<String>,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<crate::model::Secret>,
+    /// When it is pulled and recorded.
+    pub(super) order: Order,
+    /// Where it is recorded.
+    pub(super) volume: Option<String>,
 }
 
 impl Plan {
@@ -95,18 +95,29 @@ impl Plan {
             camera: camera.id,
             slug: camera.slug.clone(),
             role: stream.role,
-            // Limits of retention are read where they are used; they restart nothing.
-            stream: CameraStream { retention: None, ..stream.clone() },
+            // Limits of retention are read where they are used; they restart nothing. The rest
+            // stands in `order` and `volume`.
+            stream: CameraStream { retention: None, record: None, volume: None, ..stream.clone() },
             username: camera.username.clone(),
             password: camera.password.clone(),
-            enabled: camera.enabled,
-            recorded: stream.record.unwrap_or(camera.record) == RecordMode::Always,
+            order: Order {
+                enabled: camera.enabled,
+                mode: camera.mode_of(stream),
+                when: camera.when.clone(),
+            },
             volume: stream.volume.clone().or_else(|| camera.volume.clone()),
         }
     }
 
+    /// Whether the connection to the camera stays as it is.
+    fn pulls_like(&self, other: &Self) -> bool {
+        let Self { order, volume, .. } = other;
+        *other == Self { order: order.clone(), volume: volume.clone(), ..self.clone() }
+    }
+
+    /// Whether footage is ever expected of it, without an event.
     fn records(&self) -> bool {
-        self.enabled && self.recorded
+        self.order.enabled && self.order.mode.wants_footage()
     }
 }
 
@@ -115,13 +126,8 @@ pub(super) struct Stream {
     pub(super) plan: Plan,
     /// Kept through restarts, so that its counters only grow.
     pub(super) status: Arc<StreamStatus>,
-    pull: Option<Pull>,
-    pub(super) recording: Option<Recording>,
-}
-
-struct Pull {
-    stop: Stop,
-    task: TaskTracker,
+    /// Kept while only its orders change.
+    pub(super) director: Arc<Director>,
 }
 
 impl Stream {
@@ -129,20 +135,14 @@ impl Stream {
         self.plan.stream.id
     }
 
-    /// Ends the pull, then the recorder, and waits for both.
-    async fn stop(&self, reason: GapReason) {
-        if let Some(pull) = &self.pull {
-            pull.stop.stop(reason);
-            pull.task.wait().await;
-        }
-        if let Some(recording) = &self.recording {
-            recording.stop(reason).await;
-        }
+    /// Its recorder, while footage is wanted.
+    pub(super) fn recording(&self) -> Option<Arc<Recording>> {
+        self.director.shown().recording
     }
 
-    /// Its pull's own supervisor is gone, which only a mistake of ours can do.
-    fn is_dead(&self) -> bool {
-        self.pull.as_ref().is_some_and(|p| p.task.is_empty() && !p.stop.token().is_cancelled())
+    /// Ends the pull, then the recorder, and waits for both.
+    async fn stop(&self, reason: GapReason) {
+        self.director.stop(reason).await;
     }
 }
 
@@ -183,6 +183,11 @@ impl CameraSet {
         self.lock().values().cloned().collect()
     }
 
+    /// How many watch a stream.
+    pub(super) fn viewers(&self, stream: StreamId) -> usize {
+        *self.parts.hub.channel(stream).viewers().borrow()
+    }
+
     pub(super) const fn coverage(&self) -> &CoverageCache {
         &self.coverage
     }
@@ -211,12 +216,19 @@ impl CameraSet {
             if old.is_some_and(|o| o.plan == plan) {
                 continue;
             }
-            if let Some(old) = old {
-                let reason = if plan.records() { reason } else { GapReason::Disabled };
-                old.stop(reason).await;
-            }
-            let status = old.map_or_else(StreamStatus::new, |o| Arc::clone(&o.status));
-            let stream = self.begin(plan, status).await;
+            let stream = match old {
+                Some(old) if old.plan.pulls_like(&plan) => {
+                    old.director.order(plan.order.clone(), plan.volume.clone()).await;
+                    let (status, director) = (Arc::clone(&old.status), Arc::clone(&old.director));
+                    Stream { plan, status, director }
+                }
+                Some(old) => {
+                    let idle = plan.order.idle_reason();
+                    old.stop(if plan.records() { reason } else { idle }).await;
+                    self.begin(plan, Arc::clone(&old.status)).await
+                }
+                None => self.begin(plan, StreamStatus::new()).await,
+            };
             self.lock().insert(id, Arc::new(stream));
         }
         self.listeners.make_it_so(camera).await;
@@ -226,7 +238,9 @@ impl CameraSet {
     async fn take_out(&self, stream: &Stream) {
         let id = stream.id();
         stream.stop(GapReason::Disabled).await;
-        if let Err(error) = self.expect_nothing(id).await {
+        let (store, now) = (&self.parts.store, self.parts.clock.now());
+        let counts = GapReason::counts_as_missing;
+        if let Err(error) = store.turn_gap(id, now, GapReason::Disabled, counts).await {
             tracing::error!(%error, camera.slug = %stream.plan.slug, "note that nothing is expected");
         }
         self.parts.hub.remove(id);
@@ -236,142 +250,20 @@ impl CameraSet {
     async fn begin(&self, plan: Plan, status: Arc<StreamStatus>) -> Stream {
         let id = plan.stream.id;
         let span = info_span!("camera", camera.slug = %plan.slug, stream = %plan.role);
-        if let Err(error) = self.begin_to_count(&plan).await {
-            tracing::error!(parent: &span, %error, "note since when footage is expected");
-        }
-        let noted = if plan.records() {
-            self.expect_footage(id).await
-        } else {
-            self.expect_nothing(id).await
-        };
-        if let Err(error) = noted {
-            tracing::error!(parent: &span, %error, "note what is expected");
-        }
-        if !plan.enabled {
-            return Stream { plan, status, pull: None, recording: None };
-        }
         let channel = self.parts.hub.channel(id);
         let Lane { handle: lane, haste } = self.parts.lanes.pick();
         channel.served_by(haste);
-        let recording = plan.recorded.then(|| {
-            let target = record::Target {
-                camera: plan.camera,
-                slug: plan.slug.clone(),
-                stream: id,
-                role: plan.role,
-                volume: plan.volume.clone(),
-            };
-            let channel = Arc::clone(&channel);
-            Recording::start(target, &self.parts, channel, &self.stop, &lane, span.clone())
-        });
-        if recording.is_none() {
-            channel.forget_readable();
-        }
-        let target = PullTarget::new(
-            &plan.stream.url,
-            plan.username.clone(),
-            plan.password.clone(),
-            plan.stream.transport,
-            plan.stream.audio,
-        );
-        let pull = match target {
-            Ok(target) => {
-                let resume = self.resume(id).await.unwrap_or_else(|error| {
-                    tracing::error!(parent: &span, %error, "read where its footage ended");
-                    Resume::default()
-                });
-                let puller = Puller {
-                    stream: id,
-                    camera: plan.slug.clone(),
-                    role: plan.role,
-                    target,
-                    channel,
-                    status: Arc::clone(&status),
-                    clock: self.parts.clock.clone(),
-                    connects: self.connects.clone(),
-                    resume,
-                };
-                let stop = Stop::child_of(&self.stop);
-                let task = TaskTracker::new();
-                let blame = plan.records().then(|| {
-                    let (store, clock) = (self.parts.store.clone(), self.parts.clock.clone());
-                    blame::camera(id, Arc::clone(&status), store, clock).instrument(span)
-                });
-                let tell = Teller {
-                    journal: self.parts.journal.clone(),
-                    camera: plan.camera,
-                    stream: id,
-                    role: plan.role.as_str(),
-                };
-                let told = follow::connection(tell, status.health().subscribe());
-                let pull = puller.run(stop.clone());
-                let pulled = async move {
-                    tokio::select! {
-                        () = pull => {}
-                        Some(()) = OptionFuture::from(blame) => {}
-                        () = told => {}
-                    }
-                };
-                task.spawn_on(pulled, &lane);
-                task.close();
-                Some(Pull { stop, task })
-            }
-            Err(error) => {
-                // The API checks addresses; one that came in otherwise harms no other camera.
-                tracing::error!(parent: &span, %error, "the address cannot be pulled");
-                None
-            }
+        let cast = Cast {
+            plan: plan.clone(),
+            parts: self.parts.clone(),
+            connects: self.connects.clone(),
+            status: Arc::clone(&status),
+            channel,
+            lane,
+            span,
         };
-        Stream { plan, status, pull, recording }
-    }
-
-    /// Where its footage ended, so that the next run begins after it or in a new epoch.
-    async fn resume(&self, stream: StreamId) -> Result<Resume, StoreError> {
-        let runs = self.parts.store.runs(stream).await?;
-        let Some(last) = runs.iter().max_by_key(|r| (r.epoch, r.start)) else {
-            return Ok(Resume::default());
-        };
-        let gap = self.parts.store.open_gap_of(stream).await?;
-        Ok(Resume {
-            epoch: last.epoch,
-            footage_end: Some(last.end.unwrap_or(last.start)),
-            ended: gap.map_or(GapReason::VedetteDown, |g| g.reason),
-        })
-    }
-
-    /// From now on missing footage counts: a gap that was there on purpose ends.
-    async fn expect_footage(&self, stream: StreamId) -> Result<(), StoreError> {
-        let on_purpose = |reason: GapReason| !reason.counts_as_missing();
-        self.turn_gap(stream, GapReason::Starting, on_purpose).await
-    }
-
-    /// Of a stream that is new, or added again, every moment counts from its creation on, and not from
-    /// when its recorder got to run.
-    async fn begin_to_count(&self, plan: &Plan) -> Result<(), StoreError> {
-        let (store, stream) = (&self.parts.store, plan.stream.id);
-        if store.open_gap_of(stream).await?.is_some() {
-            return Ok(());
-        }
-        let run = store.newest_run(stream).await?;
-        let Some(end) = run.map_or(Some(plan.stream.created), |run| run.end) else { return Ok(()) };
-        let reason = if plan.records() { GapReason::Starting } else { GapReason::Disabled };
-        let start = end.max(plan.stream.created);
-        store.open_gap(Gap { stream, start, end: None, reason }).await
-    }
-
-    /// From now on nothing counts as missing: a gap that lasts becomes one on purpose.
-    async fn expect_nothing(&self, stream: StreamId) -> Result<(), StoreError> {
-        self.turn_gap(stream, GapReason::Disabled, GapReason::counts_as_missing).await
-    }
-
-    async fn turn_gap(
-        &self,
-        stream: StreamId,
-        reason: GapReason,
-        from: fn(GapReason) -> bool,
-    ) -> Result<(), StoreError> {
-        let now = self.parts.clock.now();
-        self.parts.store.turn_gap(stream, now, reason, from).await.map(|_| ())
+        let director = Arc::new(Director::start(cast, &self.stop).await);
+        Stream { plan, status, director }
     }
 }
 
@@ -397,13 +289,33 @@ impl CameraControl for CameraSet {
 
     fn status(&self, stream: StreamId) -> Option<StreamState> {
         let found = self.lock().get(&stream).cloned()?;
-        let recording = found.recording.as_ref();
+        let shown = found.director.shown();
+        let recording = shown.recording.as_ref();
         Some(StreamState {
             pull: found.status.snapshot(&self.parts.clock),
-            recording: recording.is_some_and(Recording::is_recording),
-            trouble: recording.and_then(Recording::trouble),
+            wanted: match shown.wanted() {
+                Wanted::Off => WantedName::Off,
+                Wanted::Idle => WantedName::Idle,
+                Wanted::Watched => WantedName::Watched,
+                Wanted::Standby => WantedName::Standby,
+                Wanted::Recording => WantedName::Recording,
+            },
+            next_change: shown.wish.and_then(|wish| wish.next_change),
+            viewers: self.viewers(stream),
+            recording: recording.is_some_and(|r| r.is_recording()),
+            trouble: recording.and_then(|r| r.trouble()),
             rows_waiting: recording.map_or(0, |r| r.counters().rows_waiting.load(Relaxed)),
         })
+    }
+
+    fn event(&self, camera: CameraId, kind: &str, start: WallTime, end: Option<WallTime>) {
+        let (wall, now) = (self.parts.clock.now(), Instant::now());
+        for stream in self.all().into_iter().filter(|s| s.plan.camera == camera) {
+            let Order { enabled, mode, when } = &stream.plan.order;
+            if *enabled && *mode == RecordMode::Events && when.events.wants(kind) {
+                stream.director.event(Window::around(&when.events, start, end, wall, now));
+            }
+        }
     }
 
     fn completeness(&self, stream: StreamId) -> BoxFuture<'_, Option<Completeness>> {
@@ -416,12 +328,12 @@ impl CameraControl for CameraSet {
     fn problems(&self) -> Vec<String> {
         let mut problems = Vec::new();
         let streams = self.all();
-        let failing = streams.iter().filter_map(|s| s.recording.as_ref());
+        let failing = streams.iter().filter_map(|s| s.recording());
         let failing = failing.filter(|r| r.is_failing()).count();
         if failing > 0 {
             problems.push(format!("{failing} recordings fail and are tried again"));
         }
-        let dead = streams.iter().filter(|s| s.is_dead()).count();
+        let dead = streams.iter().filter(|s| s.director.is_dead()).count();
         if dead > 0 {
             problems.push(format!("{dead} cameras are not pulled any more"));
         }

@@ -10,6 +10,7 @@ use super::{
     cameras::{CameraSet, Stream},
     journal,
     storage::Storage,
+    when::Wanted,
 };
 use crate::{
     disk::{Latency, VolumeCounters, Volumes},
@@ -69,6 +70,12 @@ impl Source for Collector {
 impl Collector {
     fn ingest(&self, out: &mut Exposition, stream: &Stream, labels: Labels<'_>) {
         let pull = stream.status.snapshot(&self.clock);
+        let wanted = stream.director.shown().wish.is_some_and(|wish| wish.pull());
+        let help =
+            "1 while the camera is to be pulled: recorded, watched, or waiting for an event.";
+        out.gauge("vedette_ingest_wanted", help, labels, f64::from(u8::from(wanted)));
+        let viewers = self.cameras.viewers(stream.id()) as f64;
+        out.gauge("vedette_ingest_viewers", "Who watches live.", labels, viewers);
         let up = f64::from(u8::from(pull.state == PullState::Running));
         out.gauge("vedette_ingest_up", "1 while the camera sends.", labels, up);
         out.gauge(
@@ -118,7 +125,11 @@ impl Collector {
 }
 
 fn record(out: &mut Exposition, stream: &Stream, labels: Labels<'_>) {
-    let Some(recording) = &stream.recording else { return };
+    let shown = stream.director.shown();
+    let wanted = f64::from(u8::from(shown.wanted() == Wanted::Recording));
+    let help = "1 while footage is wanted: always, within a schedule's hours, around an event.";
+    out.gauge("vedette_record_wanted", help, labels, wanted);
+    let Some(recording) = shown.recording else { return };
     let active = f64::from(u8::from(recording.is_recording()));
     out.gauge("vedette_record_active", "1 while footage goes to disk.", labels, active);
     let paused = recording.trouble().map(|t| t.reason);

@@ -239,6 +239,7 @@ mod tests {
             username: None,
             password: None,
             record: RecordMode::Always,
+            when: Default::default(),
             retention: crate::model::RetentionLimits::default(),
             volume: None,
             streams: vec![CameraStream {

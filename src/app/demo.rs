@@ -155,6 +155,7 @@ async fn add(app: &App, n: u16, url: String) -> anyhow::Result<Slug> {
         username: None,
         password: None,
         record: RecordMode::Always,
+        when: Default::default(),
         retention: RetentionLimits::default(),
         volume: None,
         streams: vec![CameraStream {

@@ -17,6 +17,7 @@ mod clock;
 mod collect;
 mod coverage;
 pub mod demo;
+mod director;
 mod directory;
 pub mod health;
 pub mod index;
@@ -32,6 +33,7 @@ pub mod telemetry;
 #[cfg(test)]
 mod tests;
 mod tls;
+mod when;
 
 use std::{net::SocketAddr, path::Path, sync::Arc};
 
@@ -145,6 +147,7 @@ impl App {
                 listen: config.rtsp.listen,
                 tls: tls::settings(&config),
                 udp_ports: Some(config.rtsp.udp_ports.clone()),
+                multicast: config.rtsp.multicast,
                 ..rtsp_server::Settings::default()
             },
             rtsp_server::Parts {

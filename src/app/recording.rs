@@ -20,7 +20,7 @@ use super::{
 use crate::{
     http::Trouble,
     hub::Channel,
-    proto::reason::GapReason,
+    proto::{reason::GapReason, time::WallTime},
     record::{Recorder, RecorderCounters, RecorderStatus, Target},
     task::Stop,
 };
@@ -63,9 +63,10 @@ impl State {
 
 impl Recording {
     /// Starts it. It has subscribed to `channel` when its task is first polled; the hub keeps what
-    /// is published before that.
+    /// is published before that. `from`: see [`Recorder::beginning_at`].
     pub(super) fn start(
         target: Target,
+        from: Option<WallTime>,
         parts: &Parts,
         channel: Arc<Channel>,
         parent: &CancellationToken,
@@ -88,6 +89,7 @@ impl Recording {
                 parts.store.clone(),
                 parts.clock.clone(),
             );
+            let recorder = recorder.beginning_at(from);
             (Current::of(&recorder), move |stop| recorder.run(stop))
         };
         Self::keep(make, tell, parent, lane, span)

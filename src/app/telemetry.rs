@@ -6,10 +6,6 @@ use tracing_subscriber::{EnvFilter, fmt};
 
 use crate::config::{Log, LogFormat};
 
-/// Not heard unless the settings name it: the RTSP client quotes requests and answers whole, and a
-/// camera's address in them may hold a password. What it says of errors is in ours.
-const UNASKED: &str = "retina=off";
-
 /// The filter in the settings cannot be read, or somebody logs already.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -27,7 +23,7 @@ pub enum TelemetryError {
 ///
 /// [`TelemetryError`].
 pub fn init(log: &Log) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(format!("{UNASKED},{}", log.level))?;
+    let filter = EnvFilter::try_new(&log.level)?;
     let builder = fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let done = match log.format {
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),

@@ -54,6 +54,7 @@ fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> J
 
 struct Running {
     http: SocketAddr,
+    rtsp: SocketAddr,
     stop: CancellationToken,
     task: JoinHandle<anyhow::Result<()>>,
     client: reqwest::Client,
@@ -61,6 +62,10 @@ struct Running {
 
 impl Running {
     async fn start(folder: &Path) -> Self {
+        Self::start_with(folder, |_| {}).await
+    }
+
+    async fn start_with(folder: &Path, more: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.http.listen = ANY;
         config.rtsp.listen = ANY;
@@ -73,11 +78,12 @@ impl Running {
             max_bytes: None,
             min_free_bytes: 0,
         }];
+        more(&mut config);
         let app = App::build(config).await.unwrap();
-        let http = app.http_addr().unwrap();
+        let (http, rtsp) = (app.http_addr().unwrap(), app.rtsp_addr());
         let stop = CancellationToken::new();
         let task = spawn(app.run(stop.clone()));
-        Self { http, stop, task, client: reqwest::Client::new() }
+        Self { http, rtsp, stop, task, client: reqwest::Client::new() }
     }
 
     async fn stop(self) {
@@ -444,6 +450,84 @@ async fn an_empty_disk_takes_a_volume_s_place_when_it_is_accepted_and_what_was_o
 }
 
 /// The API counts moments back from a monotonic clock, which may differ by microseconds.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_camera_on_demand_is_pulled_while_somebody_watches_and_recorded_without_a_break_when_told()
+ {
+    let folder = tempfile::tempdir().unwrap();
+    let cameras = Cameras::start(1).await;
+    let nobody_asks = |config: &mut Config| config.auth.mode = crate::access::Mode::None;
+    let vedette = Running::start_with(folder.path(), nobody_asks).await;
+    let camera = json!({ "slug": "door", "url": cameras.urls[0], "record": "never" });
+    vedette.change(Method::POST, "/api/v1/cameras", camera).await;
+    let path = "/api/v1/cameras/door/status";
+    let idle = vedette.get(path).await["streams"][0].clone();
+    assert_eq!((&idle["state"], &idle["wanted"]), (&json!("stopped"), &json!("idle")), "{idle:#}");
+    assert_eq!(idle["completeness"], Value::Null, "nothing is expected");
+
+    // The first DESCRIBE waits until it is there.
+    let mut player = tokio::net::TcpStream::connect(vedette.rtsp).await.unwrap();
+    let url = format!("rtsp://{}/door", vedette.rtsp);
+    let describe = format!("DESCRIBE {url} RTSP/1.0\r\nCSeq: 1\r\nAccept: application/sdp\r\n\r\n");
+    tokio::io::AsyncWriteExt::write_all(&mut player, describe.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 15];
+    tokio::io::AsyncReadExt::read_exact(&mut player, &mut answer).await.unwrap();
+    assert_eq!(String::from_utf8(answer).unwrap(), "RTSP/1.0 200 OK");
+    let watched = vedette.get(path).await["streams"][0].clone();
+    assert_eq!(watched["wanted"], "watched", "{watched:#}");
+
+    let record = |mode: &str| json!({ "record": mode });
+    vedette.change(Method::PATCH, "/api/v1/cameras/door", record("always")).await;
+    let recorded = vedette.recording("door").await;
+    assert!(is_same_moment(&recorded["since"], &watched["since"]), "{watched:#} {recorded:#}");
+    assert_eq!((&recorded["wanted"], &recorded["reconnects"]), (&json!("recording"), &json!(0)));
+
+    // A week of which today is no part, whatever the zone; then all of it.
+    let spans = |days: Value| json!([{ "days": days, "start": "00:00", "end": "24:00" }]);
+    let week = ["mon", "tue", "wed", "thu", "fri", "sat", "sun"];
+    // The first of January 1970 was a Thursday.
+    let days = Clock::system().now().as_micros() / 86_400_000_000 + 3;
+    let day = usize::try_from(days).unwrap() % 7;
+    let hours = |spans: Value| json!({ "record": "schedule", "schedule": { "timezone": "UTC", "spans": spans } });
+    let other = spans(json!([week[(day + 3) % 7]]));
+    vedette.change(Method::PATCH, "/api/v1/cameras/door", hours(other)).await;
+    let closed = vedette.get(path).await["streams"][0].clone();
+    assert_eq!(closed["recording"], false);
+    assert!(closed["next_change"].is_string(), "{closed:#}");
+    vedette.change(Method::PATCH, "/api/v1/cameras/door", hours(spans(json!(week)))).await;
+    let again = vedette.recording("door").await;
+    // One at most, where this took longer than the camera lingers.
+    assert!(again["reconnects"].as_u64() <= Some(1), "{again:#}");
+    vedette.change(Method::PATCH, "/api/v1/cameras/door", record("never")).await;
+    drop(player);
+    vedette
+        .eventually(path, |status| {
+            let stream = &status["streams"][0];
+            (stream["state"] == "stopped" && stream["wanted"] == "idle").then_some(())
+        })
+        .await;
+    let timeline = vedette.get("/api/v1/cameras/door/timeline").await;
+    let runs = timeline["runs"].as_array().unwrap();
+    let gaps = timeline["gaps"].as_array().unwrap();
+    let mut all: Vec<_> = runs.iter().chain(gaps).collect();
+    all.sort_by_key(|piece| at(&piece["start"]));
+    for pair in all.windows(2) {
+        assert!(is_same_moment(&pair[0]["end"], &pair[1]["start"]), "{timeline:#}");
+    }
+    let reasons: Vec<_> = gaps.iter().map(|gap| gap["reason"].as_str().unwrap()).collect();
+    assert_eq!(reasons.last(), Some(&"disabled"), "{timeline:#}");
+    let known = ["disabled", "not_scheduled", "starting"];
+    assert!(reasons.iter().all(|reason| known.contains(reason)), "{timeline:#}");
+    assert!(reasons.contains(&"not_scheduled"), "{timeline:#}");
+    let (_, scraped) = vedette.ask(Method::GET, "/metrics", None).await;
+    let labels = "{camera=\"door\",stream=\"main\"} 0";
+    for name in ["vedette_ingest_wanted", "vedette_record_wanted", "vedette_ingest_viewers"] {
+        assert!(scraped.contains(&format!("{name}{labels}")), "{name} in\n{scraped}");
+    }
+    assert!(!scraped.contains("vedette_record_active{"), "nobody is to be called for it");
+    vedette.stop().await;
+    cameras.stop().await;
+}
+
 fn is_same_moment(a: &Value, b: &Value) -> bool {
     (at(a) - at(b)).abs() < chrono::TimeDelta::milliseconds(50)
 }

@@ -23,7 +23,7 @@ use std::{
 };
 
 use self::source::Source;
-use crate::{access::Mode, model::Secret};
+use crate::{access::Mode, model::Secret, rtsp_server::Multicast};
 
 /// Read when no other file is named, if it is there.
 pub const DEFAULT_FILE: &str = "/etc/vedette/vedette.toml";
@@ -71,6 +71,8 @@ pub struct Rtsp {
     pub tls_listen: Option<SocketAddr>,
     /// Ports for RTP over UDP, to publish through a firewall: begins even, ends odd.
     pub udp_ports: RangeInclusive<u16>,
+    /// Live footage by multicast, when `rtsp.multicast` names groups.
+    pub multicast: Option<Multicast>,
 }
 
 /// `[tls]`
@@ -205,6 +207,7 @@ impl Default for Config {
                 listen: ([0, 0, 0, 0], 8554).into(),
                 tls_listen: None,
                 udp_ports: 20_000..=20_999,
+                multicast: None,
             },
             tls: None,
             database: Database::at(DEFAULT_DATABASE.into()),
@@ -305,6 +308,17 @@ impl Config {
         if let Some(ports) = source.take("rtsp.udp_ports", parse::ports) {
             rtsp.udp_ports = ports;
         }
+        let groups = source.take("rtsp.multicast", parse::groups);
+        let port = source.take("rtsp.multicast_port", parse::even_port);
+        let ttl = source.take("rtsp.multicast_ttl", |v| parse::integer(v, 1..=255));
+        let interface = source.take("rtsp.multicast_interface", parse::ipv4);
+        rtsp.multicast = groups.map(|(first, groups)| Multicast {
+            first,
+            groups,
+            port: port.unwrap_or(30_000),
+            ttl: ttl.and_then(|ttl| u8::try_from(ttl).ok()).unwrap_or(1),
+            interface: interface.unwrap_or(std::net::Ipv4Addr::UNSPECIFIED),
+        });
 
         if let Some(path) = source.take("database.path", parse::filled) {
             config.database = Database::at(path.into());

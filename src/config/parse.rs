@@ -1,6 +1,9 @@
 //! How single values are written.
 
-use std::{net::SocketAddr, ops::RangeInclusive};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    ops::RangeInclusive,
+};
 
 use super::source::Value;
 
@@ -53,6 +56,37 @@ pub(super) fn address(value: &Value) -> Parsed<SocketAddr> {
     let text = text(value)?;
     text.parse()
         .map_err(|_| format!("{text:?} is no address and port, such as 0.0.0.0:8080 or [::1]:8080"))
+}
+
+pub(super) fn ipv4(value: &Value) -> Parsed<Ipv4Addr> {
+    let text = text(value)?;
+    text.parse().map_err(|_| format!("{text:?} is no IPv4 address"))
+}
+
+/// `239.192.0.0/24`: the first group, and how many there are.
+pub(super) fn groups(value: &Value) -> Parsed<(Ipv4Addr, u32)> {
+    let text = text(value)?;
+    let (first, bits) = text.split_once('/').unwrap_or((&text, "32"));
+    let parsed = first.parse::<Ipv4Addr>().ok().zip(bits.parse::<u32>().ok());
+    let (first, bits) = parsed
+        .filter(|(first, bits)| first.is_multicast() && (16..=32).contains(bits))
+        .ok_or_else(|| {
+            format!("{text:?} is no range of multicast groups, /16 at most, such as 239.192.0.0/24")
+        })?;
+    let groups = 1_u32 << (32 - bits);
+    if !first.to_bits().is_multiple_of(groups) {
+        return Err(format!("{text:?} does not begin at its first group"));
+    }
+    Ok((first, groups))
+}
+
+/// Room for a pair a track is left above it.
+pub(super) fn even_port(value: &Value) -> Parsed<u16> {
+    let port = integer(value, 1_024..=65_000)?;
+    match u16::try_from(port) {
+        Ok(port) if port.is_multiple_of(2) => Ok(port),
+        _ => Err("must be even: RTP and RTCP take pairs".into()),
+    }
 }
 
 /// `40000-40999`

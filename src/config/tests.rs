@@ -65,6 +65,7 @@ fn the_environment_sets_any_key_over_the_file() {
         env(&[
             ("VEDETTE_HTTP__LISTEN", "[::1]:2"),
             ("VEDETTE_RTSP__UDP_PORTS", "50000-50099"),
+            ("VEDETTE_RTSP__MULTICAST", "239.192.1.0/24"),
             ("VEDETTE_DATABASE__PATH", "/data/index.db"),
             ("VEDETTE_VOLUMES__0__MIN_FREE_BYTES", "2GiB"),
             ("VEDETTE_VOLUMES__1__PATH", "/b/"),
@@ -80,6 +81,9 @@ fn the_environment_sets_any_key_over_the_file() {
     assert_eq!(config.http.listen.to_string(), "[::1]:2");
     assert_eq!(config.http.base_path, "/nvr");
     assert_eq!(config.rtsp.udp_ports, 50_000..=50_099);
+    let groups = config.rtsp.multicast.unwrap();
+    assert_eq!((groups.first.to_string(), groups.groups), ("239.192.1.0".to_owned(), 256));
+    assert_eq!((groups.port, groups.ttl), (30_000, 1));
     assert_eq!(config.database.key_file, Path::new("/data/vedette.key"));
     let a = Volume { path: "/a".into(), max_bytes: Some(5), min_free_bytes: 2 << 30 };
     assert_eq!(config.volumes, [a, Volume::at("/b".into())]);
@@ -222,6 +226,12 @@ fn ports_and_addresses_that_cannot_work_are_refused() {
             "{ports}"
         );
     }
+    for groups in ["192.168.0.0/24", "239.0.0.0/8", "239.1.1.1/24", "239.1.1.1/33", "groups"] {
+        let wrong = from_env(&[("VEDETTE_RTSP__MULTICAST", groups)]);
+        assert_eq!(places(wrong), ["VEDETTE_RTSP__MULTICAST rtsp.multicast"], "{groups}");
+    }
+    let odd = from_env(&[("VEDETTE_RTSP__MULTICAST_PORT", "30001")]);
+    assert_eq!(places(odd), ["VEDETTE_RTSP__MULTICAST_PORT rtsp.multicast_port"]);
     let level = from_env(&[("VEDETTE_LOG__LEVEL", "info,vedette=loud")]);
     assert_eq!(places(level), ["VEDETTE_LOG__LEVEL log.level"]);
 }

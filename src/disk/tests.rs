@@ -273,7 +273,7 @@ async fn a_fragment_is_listed_when_it_can_be_read_and_not_before() {
 
     writer.close(part("tail"), 1, true).unwrap();
     assert!(matches!(bench.next().await, Completion::Finished { .. }));
-    assert!(segment.progress().finished);
+    segment.watch().wait_for(|p| p.finished).await.unwrap();
     let closed = bench.next().await;
     assert!(matches!(closed, Completion::Closed { bytes: 16, durable: true, .. }), "{closed:?}");
     assert_eq!(bench.bytes(&segment), b"headeronetwotail");

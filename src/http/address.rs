@@ -34,9 +34,8 @@ pub(super) fn parse_camera_url(text: &str) -> Result<CameraUrl, &'static str> {
     }
     let mut url = Url::parse(text).map_err(|_| "must be a URL: rtsp://HOST[:PORT]/PATH")?;
     match url.scheme() {
-        "rtsp" => {}
-        "rtsps" => return Err("rtsps is not supported by this version"),
-        _ => return Err("must begin with rtsp://"),
+        "rtsp" | "rtsps" => {}
+        _ => return Err("must begin with rtsp:// or rtsps://"),
     }
     if url.host_str().is_none_or(str::is_empty) {
         return Err("has no host");
@@ -100,7 +99,7 @@ mod tests {
         for (text, word) in [
             ("10.0.0.7/h264", "URL"),
             ("http://10.0.0.7/h264", "rtsp://"),
-            ("rtsps://10.0.0.7/h264", "not supported"),
+            ("rtsps:///h264", "host"),
             ("rtsp:///h264", "host"),
             ("rtsp://:secret@cam/h264", "user name"),
             ("rtsp://cam/a b", "spaces"),
@@ -112,6 +111,7 @@ mod tests {
             assert!(refused.contains(word), "{text}: {refused}");
         }
         assert!(parse_camera_url(&format!("rtsp://cam/{}", "a".repeat(3_000))).is_err());
+        assert!(parse_camera_url("rtsps://10.0.0.7/h264").is_ok());
     }
 
     #[test]

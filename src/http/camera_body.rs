@@ -8,13 +8,17 @@ use serde_json::{Map, Value, json};
 
 use super::{
     address::parse_camera_url,
+    camera_when,
     error::{ApiError, Mistakes, Result},
     extract::Fields,
 };
 use crate::{
     clock::Clock,
     id::{CameraId, Role, Slug, StreamId},
-    model::{Camera, CameraStream, Onvif, RecordMode, RetentionLimits, Secret, Transport, shown},
+    model::{
+        Camera, CameraStream, Onvif, RecordMode, RetentionLimits, ScheduleText, Secret, Transport,
+        When, shown,
+    },
     proto::time::WallTime,
 };
 
@@ -25,11 +29,11 @@ const MAX_LOGIN: usize = 255;
 /// Slugs that are paths of the API.
 const RESERVED: [&str; 2] = ["discover", "probe"];
 
-const RECORD: [(&str, Option<RecordMode>); 4] = [
-    ("always", Some(RecordMode::Always)),
-    ("never", Some(RecordMode::Never)),
-    ("schedule", None),
-    ("events", None),
+const RECORD: [(&str, RecordMode); 4] = [
+    ("always", RecordMode::Always),
+    ("never", RecordMode::Never),
+    ("schedule", RecordMode::Schedule),
+    ("events", RecordMode::Events),
 ];
 const TRANSPORT: [(&str, Transport); 3] =
     [("auto", Transport::Auto), ("tcp", Transport::Tcp), ("udp", Transport::Udp)];
@@ -72,6 +76,7 @@ pub(super) fn create(
         username,
         password,
         record: read.record,
+        when: read.when,
         retention: read.retention,
         volume: read.volume,
         streams: read.streams.into_iter().map(|s| s.into_stream(None, now, clock)).collect(),
@@ -127,6 +132,7 @@ pub(super) fn patch(
         username,
         password,
         record: read.record,
+        when: read.when,
         retention: read.retention,
         volume: read.volume,
         streams: read
@@ -159,7 +165,8 @@ fn document(camera: &Camera) -> Map<String, Value> {
         .collect();
     let document = json!({
         "name": camera.name, "enabled": camera.enabled, "record": camera.record,
-        "retention": camera.retention, "volume": camera.volume, "streams": streams,
+        "schedule": camera.when.schedule.clone().map(ScheduleText::from),
+        "events": camera.when.events, "retention": camera.retention, "volume": camera.volume, "streams": streams,
         "onvif": camera.onvif,
     });
     match document {
@@ -273,6 +280,7 @@ struct Document {
     name: Option<String>,
     enabled: bool,
     record: RecordMode,
+    when: When,
     retention: RetentionLimits,
     volume: Option<String>,
     streams: Vec<StreamDraft>,
@@ -316,28 +324,31 @@ impl Document {
     ) -> Self {
         let mut f = Fields::new("", body, mistakes);
         f.read_only(&["has_password", "created", "updated"]);
-        f.planned(&["schedule", "tls"]);
+        f.planned(&["tls"]);
         let name = f.text("name", MAX_NAME);
         let enabled = f.bool("enabled").unwrap_or(true);
         if f.choice("source", &[("pull", true), ("publish", false)]) == Some(false) {
             f.mistake("source", "`publish` is not supported by this version");
         }
         let record = record(&mut f).unwrap_or_default();
+        let scheduled = f.has("schedule");
+        let when = camera_when::read(&mut f);
         let retention = retention(&mut f).unwrap_or_default();
         let volume = volume(&mut f, volumes);
         let streams = streams(&mut f, old, volumes);
         let onvif = onvif(&mut f);
+        let by_schedule = RecordMode::Schedule;
+        let mut modes = streams.iter().map(|s| s.record.unwrap_or(record));
+        if !scheduled && (record == by_schedule || modes.any(|mode| mode == by_schedule)) {
+            f.mistake("schedule", "is required where `record` is `schedule`");
+        }
         f.finish();
-        Self { name, enabled, record, retention, volume, streams, onvif }
+        Self { name, enabled, record, when, retention, volume, streams, onvif }
     }
 }
 
 fn record(f: &mut Fields<'_>) -> Option<RecordMode> {
-    let chosen = f.choice("record", &RECORD)?;
-    if chosen.is_none() {
-        f.mistake("record", "only `always` and `never` are supported by this version");
-    }
-    chosen
+    f.choice("record", &RECORD)
 }
 
 fn retention(f: &mut Fields<'_>) -> Option<RetentionLimits> {

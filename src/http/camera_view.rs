@@ -4,7 +4,10 @@ use serde::Serialize;
 
 use crate::{
     id::{Role, Slug},
-    model::{Camera, CameraStream, RecordMode, RetentionLimits, Transport, shown},
+    model::{
+        Camera, CameraStream, EventRecording, RecordMode, RetentionLimits, ScheduleText, Transport,
+        shown,
+    },
 };
 
 /// A camera to add: either `url` or `streams`.
@@ -38,6 +41,10 @@ pub(super) struct CameraCreate {
     source: Option<String>,
     /// Whether its streams are recorded: always, unless told.
     record: Option<RecordMode>,
+    /// Hours for `record` = `schedule`, of all its streams.
+    schedule: Option<ScheduleText>,
+    /// What is kept where `record` is `events`.
+    events: Option<EventRecording>,
     /// Limits.
     retention: Option<RetentionLimits>,
     /// Root folder of the volume it is pinned to.
@@ -69,6 +76,10 @@ pub(super) struct CameraPatch {
     enabled: Option<bool>,
     /// Whether its streams are recorded.
     record: Option<RecordMode>,
+    /// Hours for `record` = `schedule`, of all its streams.
+    schedule: Option<ScheduleText>,
+    /// What is kept where `record` is `events`.
+    events: Option<EventRecording>,
     /// Limits.
     retention: Option<RetentionLimits>,
     /// Root folder of the volume it is pinned to.
@@ -147,6 +158,8 @@ pub(super) struct CameraView {
     /// Always `pull` so far.
     source: &'static str,
     record: RecordMode,
+    schedule: Option<ScheduleText>,
+    events: EventRecording,
     retention: RetentionLimits,
     volume: Option<String>,
     username: Option<String>,
@@ -217,6 +230,8 @@ impl CameraView {
             enabled: camera.enabled,
             source: "pull",
             record: camera.record,
+            schedule: camera.when.schedule.clone().map(ScheduleText::from),
+            events: camera.when.events.clone(),
             retention: camera.retention,
             volume: camera.volume.clone(),
             username: camera.username.clone(),

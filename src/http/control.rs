@@ -27,6 +27,8 @@ pub trait CameraControl: Send + Sync + 'static {
     fn remove(&self, camera: Camera) -> BoxFuture<'_, ()>;
     /// How a stream is; `None` when nobody pulls it.
     fn status(&self, stream: StreamId) -> Option<StreamState>;
+    /// Something happened at a camera: where events are recorded, what surrounds it is kept.
+    fn event(&self, camera: CameraId, kind: &str, start: WallTime, end: Option<WallTime>);
     /// How much of what was expected is recorded; `None` when it cannot be said. May be some
     /// seconds old.
     fn completeness(&self, stream: StreamId) -> BoxFuture<'_, Option<Completeness>>;
@@ -44,12 +46,35 @@ pub trait CameraControl: Send + Sync + 'static {
 pub struct StreamState {
     /// Its pull.
     pub pull: StatusSnapshot,
+    /// What it is pulled for, if anything.
+    pub wanted: WantedName,
+    /// When its schedule changes that.
+    pub next_change: Option<WallTime>,
+    /// How many watch it live.
+    pub viewers: usize,
     /// Whether its footage goes to disk right now.
     pub recording: bool,
     /// What keeps its footage from the disk, if anything on our side does.
     pub trouble: Option<Trouble>,
     /// Rows that wait for the index: footage is on disk and not yet to be found.
     pub rows_waiting: u64,
+}
+
+/// What a stream is wanted for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Wanted)]
+pub enum WantedName {
+    /// Nothing: the camera is switched off.
+    Off,
+    /// Nothing: it is on demand, and nobody watches.
+    Idle,
+    /// Somebody watches it live, or did some seconds ago.
+    Watched,
+    /// It is pulled because an event may come, or its hours begin in a moment.
+    Standby,
+    /// It is to be recorded.
+    Recording,
 }
 
 /// Why a stream that should be recorded is not.

@@ -10,6 +10,7 @@ use utoipa_axum::{router::OpenApiRouter, routes};
 use super::{
     Api,
     auth::Caller,
+    camera_when::is_kind,
     cursor::Cursor,
     error::{ApiError, Mistakes, Problem, Result},
     extract::{Fields, JsonObject, Params},
@@ -135,7 +136,7 @@ async fn list(
     Ok(Json(EventList { items: found.into_iter().map(|(_, _, e)| e).collect(), next_cursor }))
 }
 
-/// Puts a mark on a camera's timeline.
+/// Puts a mark on a camera's timeline. Of a camera that is recorded by events, what surrounds it is kept.
 #[utoipa::path(post, path = "/events", tag = "footage", operation_id = "create_event", request_body = EventCreate,
     responses((status = 201, body = EventView),
         (status = 422, description = "names each bad field", body = Problem, content_type = "application/problem+json")))]
@@ -159,11 +160,7 @@ async fn create(
     if end.is_some_and(|end| end - start > MAX_MARK) {
         f.mistake("end", "must be at most 24 hours after `start`");
     }
-    let kind = f.text("kind", MAX_KIND).filter(|kind| {
-        kind.bytes().all(|b| {
-            b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'-')
-        })
-    });
+    let kind = f.text("kind", MAX_KIND).filter(|kind| is_kind(kind));
     if kind.is_none() {
         f.mistake("kind", "is required: a word of a-z, 0-9, _, . and -");
     }
@@ -194,6 +191,7 @@ async fn create(
         source: source.unwrap_or_else(|| caller.principal.name.clone()),
     };
     api.store.insert_mark(mark.clone()).await?;
+    api.control.event(mark.camera, &mark.kind, mark.start, mark.end);
     Ok((StatusCode::CREATED, Json(EventView::of_mark(slug, mark))))
 }
 

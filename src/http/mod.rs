@@ -19,6 +19,7 @@ mod audit;
 mod auth;
 mod camera_body;
 mod camera_view;
+mod camera_when;
 mod cameras;
 mod control;
 mod cursor;
@@ -75,6 +76,7 @@ use error::{ApiError, Result};
 pub use control::{
     CameraControl, Completeness, HoldReport, LimitName, LimitReport, NotAccepted, ObstacleName,
     PlanReport, PlannedDeletion, StorageControl, StreamFootage, StreamState, Trouble, VolumeReport,
+    WantedName,
 };
 pub use serve::serve;
 

@@ -7,7 +7,7 @@ use serde::Serialize;
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 use super::{
-    Api, Completeness, StreamState,
+    Api, Completeness, StreamState, WantedName,
     auth::Caller,
     camera_view::RoleName,
     error::{Problem, Result},
@@ -103,6 +103,14 @@ struct CameraOverview {
 struct StreamStatus {
     role: RoleName,
     state: PullStateName,
+    /// What it is wanted for. A stream that is `idle` is `stopped` on purpose: it is pulled as soon
+    /// as somebody watches it.
+    wanted: WantedName,
+    /// When its schedule changes that; null where none does.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    next_change: Option<String>,
+    /// How many watch it live.
+    viewers: usize,
     /// Since when it is in that state.
     #[schema(value_type = String, format = DateTime)]
     since: String,
@@ -236,10 +244,22 @@ impl StreamStatus {
         let gap_seconds_24h = gaps.map(|(r, span)| (r.as_str(), span.as_secs_f64())).collect();
         let completeness_24h = completeness.day.ratio();
         let completeness = completeness.ever.ratio();
-        let Some(StreamState { pull, recording, trouble, rows_waiting }) = state else {
+        let Some(StreamState {
+            pull,
+            wanted,
+            next_change,
+            viewers,
+            recording,
+            trouble,
+            rows_waiting,
+        }) = state
+        else {
             return Self {
                 role,
                 state: PullStateName::Stopped,
+                wanted: WantedName::Off,
+                next_change: None,
+                viewers: 0,
                 since: updated.to_string(),
                 recording: false,
                 reason: None,
@@ -265,6 +285,9 @@ impl StreamStatus {
                 PullState::BackingOff => PullStateName::BackingOff,
                 PullState::Stopped => PullStateName::Stopped,
             },
+            wanted,
+            next_change: next_change.map(|t| t.to_string()),
+            viewers,
             since: pull.since.to_string(),
             recording,
             reason: pull.reason.map(|r| r.as_str()),

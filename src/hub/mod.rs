@@ -15,9 +15,15 @@
 //!
 //! Units from the newest key frame on (so that a player starts at once; from the one before it for a
 //! moment, for those who began there just now), and those which cannot be read from disk yet
-//! ([`Channel::mark_readable`]), so that recorded footage joins live without a hole; never more than [`Limits::per_stream`] bytes a stream. When all streams together exceed
+//! ([`Channel::mark_readable`]), so that recorded footage joins live without a hole; where what came
+//! before an event is to be recorded, so much more ([`Channel::keep`]); never more than [`Limits::per_stream`] bytes a stream. When all streams together exceed
 //! [`Limits::total`], a stream that publishes keeps only its newest group of pictures, and beyond
 //! twice that nothing but the last unit: live then starts at the next key frame.
+//!
+//! # Viewers
+//!
+//! Whoever reads is counted, but for the recorder, and so is who waits for a run to begin: cameras
+//! that are pulled on demand are pulled while there is one ([`Channel::viewers`]).
 //!
 //! The `std` mutexes guard a few pushes and are never held over an await.
 
@@ -27,6 +33,7 @@ mod ring;
 mod tests;
 
 use std::{
+    borrow::Borrow,
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -41,7 +48,7 @@ use crate::{
     proto::{
         access_unit::{AccessUnit, Tracks},
         reason::GapReason,
-        time::WallTime,
+        time::{WallSpan, WallTime},
     },
 };
 
@@ -208,6 +215,8 @@ pub struct Channel {
     /// Readers that sleep until `wake`. Most of the time there are none: a recorder looks now and
     /// then, and waking nobody costs as much as waking somebody.
     asleep: AtomicUsize,
+    /// How many read, or wait for a run; the recorder is none of them.
+    viewers: watch::Sender<usize>,
     /// A wake-up for the recorder: see [`Self::much_gathered`].
     much: Notify,
     waiting: Waiting,
@@ -227,6 +236,7 @@ impl Channel {
             ring: Mutex::new(Ring::new(limits, used)),
             wake: watch::Sender::new(()),
             asleep: AtomicUsize::new(0),
+            viewers: watch::Sender::new(0),
             much: Notify::new(),
             waiting: Waiting::default(),
             damaged: AtomicU64::new(0),
@@ -270,8 +280,15 @@ impl Channel {
         lock(&self.ring).current()
     }
 
-    /// Waits for a run to be published. Cancel-safe.
+    /// How many read this stream or wait for it, apart from its recorder.
+    #[must_use]
+    pub fn viewers(&self) -> watch::Receiver<usize> {
+        self.viewers.subscribe()
+    }
+
+    /// Waits for a run to be published: whoever does is a viewer. Cancel-safe.
     pub async fn wait_for_run(&self) -> Arc<Run> {
+        let _viewer = Viewer::new(&self.viewers);
         let mut wake = self.wake.subscribe();
         loop {
             if let Some(run) = self.current() {
@@ -317,7 +334,9 @@ impl Channel {
         let wake = self.wake.subscribe();
         let (cursor, seek_key) = lock(&self.ring).cursor(start);
         let hurry = Some(self.hurry());
-        Subscription { channel: Arc::clone(self), wake, cursor, seek_key, _hurry: hurry }
+        let viewer = Some(Viewer::new(self.viewers.clone()));
+        let channel = Arc::clone(self);
+        Subscription { channel, wake, cursor, seek_key, _hurry: hurry, _viewer: viewer }
     }
 
     /// A reader that records: from now on nothing is let go of before [`Self::mark_readable`],
@@ -328,9 +347,31 @@ impl Channel {
     /// that recorder died and left something.
     #[must_use]
     pub fn subscribe_to_record(self: &Arc<Self>) -> Subscription {
+        self.subscribe_to_record_from(None)
+    }
+
+    /// The same for one that begins in the middle of what is published: with the key frame at or
+    /// before `from` ([`Self::key_frame`]), unless there is a recorder before it to go on from.
+    #[must_use]
+    pub fn subscribe_to_record_from(self: &Arc<Self>, from: Option<WallTime>) -> Subscription {
         let wake = self.wake.subscribe();
-        let cursor = lock(&self.ring).hold();
-        Subscription { channel: Arc::clone(self), wake, cursor, seek_key: false, _hurry: None }
+        let cursor = lock(&self.ring).hold(from);
+        let channel = Arc::clone(self);
+        Subscription { channel, wake, cursor, seek_key: false, _hurry: None, _viewer: None }
+    }
+
+    /// The wall time of the key frame from which `from` can be recorded: the newest one at or
+    /// before it, else the oldest one after; not what is recorded already. `None` where nothing of
+    /// that time is held.
+    #[must_use]
+    pub fn key_frame(&self, from: WallTime) -> Option<WallTime> {
+        lock(&self.ring).key_frame(from).map(|(_, wall)| wall)
+    }
+
+    /// Has units kept that are up to so old, from the key frame before, within the bounds; `None`:
+    /// no more than anybody needs.
+    pub fn keep(&self, span: Option<WallSpan>) {
+        lock(&self.ring).keep(span);
     }
 
     /// Says that everything up to `position` can now be read from disk. Before this and
@@ -409,6 +450,26 @@ pub struct Subscription {
     seek_key: bool,
     /// Not of the recorder.
     _hurry: Option<Hurry>,
+    /// Not of the recorder.
+    _viewer: Option<Viewer<watch::Sender<usize>>>,
+}
+
+/// Counted among those that watch.
+#[derive(Debug)]
+struct Viewer<S: Borrow<watch::Sender<usize>>>(S);
+
+impl<S: Borrow<watch::Sender<usize>>> Viewer<S> {
+    fn new(count: S) -> Self {
+        count.borrow().send_modify(|n| *n += 1);
+        Self(count)
+    }
+}
+
+impl<S: Borrow<watch::Sender<usize>>> Drop for Viewer<S> {
+    fn drop(&mut self) {
+        let count: &watch::Sender<usize> = self.0.borrow();
+        count.send_modify(|n| *n = n.saturating_sub(1));
+    }
 }
 
 /// Counted among those that sleep.

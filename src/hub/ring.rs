@@ -15,12 +15,16 @@ use crate::{
     proto::{
         access_unit::{AccessUnit, TrackIndex, leading_track},
         reason::GapReason,
+        time::{WallSpan, WallTime},
     },
 };
 
 /// A group of pictures is kept until the next one has so many units: a reader that began with its
 /// key frame right before the next one came has yet to take what lies between.
 const LEEWAY: u64 = 32;
+
+/// What is held is of the moment that is asked for when the newest unit is no older than this.
+const YOUNG: WallSpan = WallSpan::from_secs(2);
 
 #[derive(Debug)]
 enum Entry {
@@ -34,6 +38,12 @@ pub(super) struct Ring {
     /// Bytes of all rings together.
     used: Arc<AtomicUsize>,
     entries: VecDeque<Entry>,
+    /// Key frames of the leading track among them, oldest first.
+    keys: VecDeque<(u64, WallTime)>,
+    /// Wall time of the newest unit of the leading track.
+    newest: Option<WallTime>,
+    /// How old units may grow here that nobody waits for.
+    keep: Option<WallSpan>,
     /// Position of the first entry.
     first: u64,
     bytes: usize,
@@ -58,6 +68,9 @@ impl Ring {
             limits,
             used,
             entries: VecDeque::new(),
+            keys: VecDeque::new(),
+            newest: None,
+            keep: None,
             first: 0,
             bytes: 0,
             gathered: 0,
@@ -96,8 +109,13 @@ impl Ring {
 
     /// Says whether it is time that somebody looks who does so only now and then.
     pub(super) fn push(&mut self, run: &Arc<Run>, unit: Arc<AccessUnit>) -> bool {
-        let key = unit.random_access && unit.track == self.leading;
+        let leads = unit.track == self.leading;
+        let key = unit.random_access && leads;
+        if leads {
+            self.newest = Some(unit.wall);
+        }
         if key {
+            self.keys.push_back((self.end_position(), unit.wall));
             let key = Some(self.end_position());
             self.key_before = std::mem::replace(&mut self.newest_key, key);
         }
@@ -133,11 +151,35 @@ impl Ring {
     }
 
     /// A recorder begins; says where.
-    pub(super) fn hold(&mut self) -> u64 {
+    pub(super) fn hold(&mut self, from: Option<WallTime>) -> u64 {
         let left_alone = self.readable.is_none() && self.current.is_none();
-        let at = if left_alone { self.end_position() } else { self.first.max(self.recorded) };
+        let at = match from.filter(|_| self.readable.is_none()) {
+            Some(from) => self.key_frame(from).map_or(self.end_position(), |(at, _)| at),
+            None if left_alone => self.end_position(),
+            None => self.first.max(self.recorded),
+        };
         self.readable.get_or_insert(at);
         at
+    }
+
+    /// Where a recorder begins that wants the footage of `from` on.
+    pub(super) fn key_frame(&self, from: WallTime) -> Option<(u64, WallTime)> {
+        self.newest.filter(|&newest| newest + YOUNG >= from)?;
+        let mut free = self.keys.iter().filter(|(at, _)| *at >= self.recorded);
+        let before = free.clone().rfind(|(_, wall)| *wall <= from);
+        before.or_else(|| free.next()).copied()
+    }
+
+    pub(super) fn keep(&mut self, span: Option<WallSpan>) {
+        self.keep = span;
+        self.trim();
+    }
+
+    /// Where that begins which is kept for its age.
+    fn kept(&self) -> Option<u64> {
+        let oldest = self.newest? - self.keep?;
+        let before = self.keys.iter().rfind(|(_, wall)| *wall <= oldest);
+        before.or(self.keys.front()).map(|(at, _)| *at)
     }
 
     pub(super) fn forget_readable(&mut self) {
@@ -150,7 +192,7 @@ impl Ring {
         let newest_key = self.newest_key.unwrap_or(end);
         let young = end.saturating_sub(newest_key) < LEEWAY;
         let group = self.key_before.filter(|_| young).unwrap_or(newest_key);
-        let wanted = group.min(self.readable.unwrap_or(end));
+        let wanted = group.min(self.readable.unwrap_or(end)).min(self.kept().unwrap_or(end));
         // Readers are woken at each push, so a short tail is enough for them even where neither a
         // key frame nor a recorder asks for more (a gap between runs, say).
         let wanted = wanted.min(end.saturating_sub(64));
@@ -176,6 +218,9 @@ impl Ring {
             self.used.fetch_sub(unit.len(), Ordering::Relaxed);
         }
         self.first += 1;
+        while self.keys.front().is_some_and(|(at, _)| *at < self.first) {
+            self.keys.pop_front();
+        }
     }
 
     /// Where a reader that begins at `start` stands, and whether it must wait for a key frame.

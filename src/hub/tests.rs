@@ -260,3 +260,78 @@ fn new_parameters_show_as_another_run_value_of_the_same_id() {
     assert!(!Arc::ptr_eq(&runs[0], &runs[1]));
     assert_eq!(runs[0].id, runs[1].id);
 }
+
+#[test]
+fn who_reads_or_waits_for_a_run_is_a_viewer_and_the_recorder_is_none() {
+    let channel = hub(1_000, 1_000).channel(STREAM);
+    let viewers = channel.viewers();
+    let count = || *viewers.borrow();
+    let _recorder = channel.subscribe_to_record();
+    assert_eq!(count(), 0);
+    let (one, two) = (channel.subscribe(Start::KeyFrame), channel.subscribe(Start::Oldest));
+    assert_eq!(count(), 2);
+    drop(one);
+    {
+        let mut waits = Box::pin(channel.wait_for_run());
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        assert!(waits.as_mut().poll(&mut context).is_pending());
+        assert_eq!(count(), 2, "a DESCRIBE that waits");
+    }
+    assert_eq!(count(), 1);
+    drop(two);
+    assert_eq!(count(), 0);
+}
+
+/// Units a second apart, every third of them a key frame.
+fn seconds(publisher: &mut Publisher, numbers: std::ops::Range<u64>) {
+    for number in numbers {
+        let wall = WallTime::from_micros(number as i64 * 1_000_000);
+        publisher.push(AccessUnit { wall, ..unit(number, number % 3 == 0, 10) });
+    }
+}
+
+fn second(s: i64) -> Option<WallTime> {
+    Some(WallTime::from_micros(s * 1_000_000))
+}
+
+#[test]
+fn a_recorder_that_comes_later_begins_with_the_key_frame_at_or_before_the_moment() {
+    let channel = hub(100_000, 100_000).channel(STREAM);
+    let mut publisher = channel.publish(run(1)).unwrap();
+    channel.keep(Some(WallSpan::from_secs(20)));
+    seconds(&mut publisher, 0..32);
+    assert_eq!(channel.key_frame(second(25).unwrap()), second(24));
+    assert_eq!(channel.key_frame(second(34).unwrap()), None, "nothing came for so long");
+    let mut recorder = channel.subscribe_to_record_from(second(25));
+    assert_eq!(drain(&mut recorder), (24..32).collect::<Vec<_>>());
+    // It ends, and the next one wants what is recorded already.
+    channel.mark_readable(Position(28));
+    channel.forget_readable();
+    assert_eq!(channel.key_frame(second(25).unwrap()), second(30));
+    let mut next = channel.subscribe_to_record_from(second(25));
+    assert_eq!(drain(&mut next), [30, 31]);
+    // One that died is gone on from, whatever was wanted once.
+    let mut after = channel.subscribe_to_record_from(second(31));
+    assert_eq!(drain(&mut after), [29, 30, 31]);
+}
+
+#[test]
+fn what_is_kept_for_events_is_bounded_by_its_age_and_by_bytes() {
+    let channel = hub(1_000, 100_000).channel(STREAM);
+    let mut publisher = channel.publish(run(1)).unwrap();
+    seconds(&mut publisher, 0..300);
+    let oldest = |channel: &Arc<Channel>| drain(&mut channel.subscribe(Start::Oldest))[0];
+    // The ring's own tail is 64 units.
+    channel.keep(Some(WallSpan::from_secs(80)));
+    seconds(&mut publisher, 300..600);
+    assert_eq!(oldest(&channel), 519, "the key frame at or before 80 s ago");
+    channel.keep(Some(WallSpan::from_secs(500)));
+    seconds(&mut publisher, 600..900);
+    assert_eq!(oldest(&channel), 801, "the first key frame among 100 units of 10 bytes");
+    channel.keep(None);
+    assert_eq!(oldest(&channel), 836);
+    // What is left of a camera that is gone is not taken for what surrounds an event hours later.
+    publisher.end(GapReason::Disconnected);
+    assert_eq!(channel.key_frame(second(7_000).unwrap()), None);
+    assert_eq!(channel.key_frame(second(899).unwrap()), second(897));
+}

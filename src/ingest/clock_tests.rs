@@ -101,6 +101,7 @@ impl Nvr {
             onvif: None,
             sealed_broken: false,
             record: RecordMode::Always,
+            when: Default::default(),
             retention: RetentionLimits::default(),
             volume: None,
             streams: vec![stream],

@@ -45,6 +45,12 @@ pub enum PullError {
         /// The RTSP method.
         method: &'static str,
     },
+    /// It is not who it should be: its certificate is not trusted.
+    #[error("the camera's certificate is not trusted: {detail}")]
+    Untrusted {
+        /// Why not.
+        detail: String,
+    },
     /// Nothing lives at that path.
     #[error("the camera knows no such path (404 to {method})")]
     NotFound {
@@ -129,9 +135,10 @@ impl Failure for PullError {
     // No `_` arms: whoever adds a variant decides here.
     fn retry(&self) -> Retry {
         match self {
-            Self::Unauthorized { .. } | Self::NotFound { .. } | Self::NoUsableTrack { .. } => {
-                Retry::Slow
-            }
+            Self::Unauthorized { .. }
+            | Self::Untrusted { .. }
+            | Self::NotFound { .. }
+            | Self::NoUsableTrack { .. } => Retry::Slow,
             Self::Connect { .. }
             | Self::ConnectTimeout { .. }
             | Self::NoAnswer { .. }
@@ -154,7 +161,9 @@ impl Failure for PullError {
             Self::Connect { .. } | Self::ConnectTimeout { .. } => GapReason::Unreachable,
             Self::NoAnswer { .. } | Self::Stalled { .. } => GapReason::Stalled,
             Self::Unauthorized { .. } => GapReason::Unauthorized,
-            Self::NotFound { .. } | Self::Refused { .. } => GapReason::Refused,
+            Self::Untrusted { .. } | Self::NotFound { .. } | Self::Refused { .. } => {
+                GapReason::Refused
+            }
             Self::Disconnected { .. } => GapReason::Disconnected,
             Self::Protocol { .. } | Self::NoParameters { .. } => GapReason::ProtocolError,
             Self::NoUsableTrack { .. } => GapReason::NoUsableTrack,

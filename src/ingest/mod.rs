@@ -36,4 +36,4 @@ pub use error::PullError;
 pub use probe::{ProbeReport, ProbedTrack, probe};
 pub use puller::{Puller, Resume};
 pub use status::{AudioStatus, PullState, StatusSnapshot, StreamStatus, VideoStatus};
-pub use target::{BadAddress, PullTarget};
+pub use target::{BadAddress, PullTarget, Trust};

@@ -1,5 +1,4 @@
-//! The seam between a camera protocol and everything else: no type of the library behind it
-//! passes.
+//! The seam between a camera protocol and everything else: nothing of how media came passes it.
 //!
 //! A source hands on what the camera sends, in the order it came, and judges nothing: whether a
 //! unit is whole, when a run begins and which clock counts is [`flow`](super::flow)'s business.
@@ -57,24 +56,25 @@ pub(super) struct SourceTrack {
 pub(super) enum SourceCodec {
     /// All that a decoder needs is known.
     Known(Parameters),
-    /// H.264 whose parameter sets come in-band.
-    H264,
-    /// H.265 whose parameter sets come in-band.
-    H265,
+    /// What a decoder needs comes in-band.
+    Coming {
+        /// Whether it is video.
+        video: bool,
+    },
 }
 
 impl SourceCodec {
     pub(super) fn is_video(&self) -> bool {
         match self {
             Self::Known(parameters) => parameters.is_video(),
-            Self::H264 | Self::H265 => true,
+            Self::Coming { video } => *video,
         }
     }
 
     pub(super) fn parameters(&self) -> Option<&Parameters> {
         match self {
             Self::Known(parameters) => Some(parameters),
-            Self::H264 | Self::H265 => None,
+            Self::Coming { .. } => None,
         }
     }
 }
@@ -138,7 +138,8 @@ pub(super) struct SourceUnit {
     pub(super) elapsed: i64,
     /// When its first packet came.
     pub(super) arrival: Arrival,
-    /// NAL units behind 4-byte lengths, without parameter sets; or one audio frame.
+    /// NAL units behind 4-byte lengths, parameter sets among them where the camera sends them; or one
+    /// audio frame.
     pub(super) data: Bytes,
     /// Packets lost just before it.
     pub(super) lost: u16,

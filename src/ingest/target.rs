@@ -7,6 +7,18 @@ use url::Url;
 
 use crate::model::{Camera, CameraStream, Secret, Transport};
 
+/// Which certificate a camera behind `rtsps://` must show.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Trust {
+    /// One that an authority of the system stands for.
+    #[default]
+    System,
+    /// One that these authorities stand for, in PEM.
+    Authority(Vec<u8>),
+    /// The one with this SHA-256, whatever else it says.
+    Fingerprint([u8; 32]),
+}
+
 /// One stream of a camera, as ingest needs it. `Debug` and `Display` show no password.
 #[derive(Clone, Debug)]
 pub struct PullTarget {
@@ -15,6 +27,7 @@ pub struct PullTarget {
     password: Option<Secret>,
     transport: Transport,
     audio: bool,
+    trust: Trust,
 }
 
 /// The text is no camera address.
@@ -24,8 +37,8 @@ pub enum BadAddress {
     /// It does not parse.
     #[error("this is no URL")]
     NotAUrl,
-    /// Not `rtsp:`.
-    #[error("only rtsp:// addresses can be pulled")]
+    /// Neither `rtsp:` nor `rtsps:`.
+    #[error("only rtsp:// and rtsps:// addresses can be pulled")]
     NotRtsp,
     /// No host in it.
     #[error("the address names no host")]
@@ -37,7 +50,7 @@ impl PullTarget {
     ///
     /// # Errors
     ///
-    /// When `url` is no `rtsp://host…` address.
+    /// When `url` is no `rtsp://host…` or `rtsps://host…` address.
     pub fn new(
         url: &str,
         username: Option<String>,
@@ -46,7 +59,7 @@ impl PullTarget {
         audio: bool,
     ) -> Result<Self, BadAddress> {
         let mut url = Url::parse(url).map_err(|_| BadAddress::NotAUrl)?;
-        if url.scheme() != "rtsp" {
+        if !matches!(url.scheme(), "rtsp" | "rtsps") {
             return Err(BadAddress::NotRtsp);
         }
         if url.host_str().is_none_or(str::is_empty) {
@@ -61,7 +74,15 @@ impl PullTarget {
         let _ = url.set_username("");
         let _ = url.set_password(None);
         url.set_fragment(None);
-        Ok(Self { url, username, password, transport, audio })
+        let trust = Trust::default();
+        Ok(Self { url, username, password, transport, audio, trust })
+    }
+
+    /// The same, with another measure for the camera's certificate.
+    #[must_use]
+    pub fn with_trust(mut self, trust: Trust) -> Self {
+        self.trust = trust;
+        self
     }
 
     /// The target of a configured stream.
@@ -97,8 +118,8 @@ impl PullTarget {
         format!("{}:{}", self.url.host_str().unwrap_or_default(), self.port())
     }
 
-    pub(super) fn port(&self) -> u16 {
-        self.url.port().unwrap_or(554)
+    fn port(&self) -> u16 {
+        self.url.port().unwrap_or(if self.url.scheme() == "rtsps" { 322 } else { 554 })
     }
 
     /// Login and password, when there is a login.
@@ -112,6 +133,12 @@ impl PullTarget {
     #[must_use]
     pub const fn transport(&self) -> Transport {
         self.transport
+    }
+
+    /// Which certificate the camera must show.
+    #[must_use]
+    pub const fn trust(&self) -> &Trust {
+        &self.trust
     }
 
     /// Whether audio is wanted.

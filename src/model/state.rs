@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     id::{CameraId, LockId, Role, Slug, StreamId, TokenId, UserId},
-    model::{Onvif, RecordMode, RetentionLimits, Transport, UserRole},
+    model::{Onvif, RecordMode, RetentionLimits, Transport, UserRole, When},
 };
 
 /// Bytes that stand for a secret: sealed, or hashed. Base64 in JSON; not shown.
@@ -124,6 +124,9 @@ pub struct CameraState {
     pub password_sealed: Option<SealedBytes>,
     /// Whether it is recorded.
     pub record: RecordMode,
+    /// And when; versions before did not know.
+    #[serde(default)]
+    pub when: When,
     /// Limits.
     pub retention: RetentionLimits,
     /// Pinned to a volume.

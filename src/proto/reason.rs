@@ -71,7 +71,7 @@ reasons! {
     Reconfigured = 11 "reconfigured",
     /// The camera is switched off by its settings.
     Disabled = 12 "disabled",
-    /// Outside the recording schedule.
+    /// Outside the recording schedule, or, where events are recorded, without one.
     NotScheduled = 13 "not_scheduled",
     /// The recorder was stopped in order, or its machine slept.
     VedetteDown = 14 "vedette_down",

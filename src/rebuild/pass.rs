@@ -80,8 +80,9 @@ pub(super) struct Known {
     pub(super) created: WallTime,
     /// Since when nothing is expected of it.
     pub(super) hidden: Option<WallTime>,
-    /// Whether it is to be recorded.
-    pub(super) expected: bool,
+    /// Why nothing is recorded while that is as it should be; `None` where footage is expected
+    /// (as far as can be said: what a schedule wants is seen to when the stream is begun).
+    pub(super) idle: Option<GapReason>,
 }
 
 pub(super) struct Pass<'a> {
@@ -109,8 +110,10 @@ impl Pass<'_> {
                 role: stream.role,
                 created: wall(stream.created_us),
                 hidden: [stream.hidden_us, camera.deleted_us].into_iter().flatten().min().map(wall),
-                expected: camera.enabled
-                    && stream.record.unwrap_or(camera.record) == RecordMode::Always,
+                idle: match stream.record.unwrap_or(camera.record) {
+                    _ if !camera.enabled => Some(GapReason::Disabled),
+                    mode => (!mode.wants_footage()).then(|| mode.idle_reason()),
+                },
             })
         });
         Ok(streams.collect())
@@ -367,7 +370,7 @@ impl Pass<'_> {
         let after = match known.hidden {
             _ if lasting => After::Live,
             Some(since) if !gap_lasts => After::Hidden(since),
-            _ => After::Lasts((!known.expected).then_some(GapReason::Disabled)),
+            _ => After::Lasts(known.idle),
         };
         let mut pieces: Vec<Piece> = rows.iter().map(|r| piece(r, &learned.told)).collect();
         self.ask_files(&rows, &gaps, &mut pieces).await?;
@@ -558,6 +561,7 @@ fn made_up(id: CameraId, slug: Slug, created: WallTime, now: WallTime) -> Camera
         username: None,
         password_sealed: None,
         record: RecordMode::Never,
+        when: Default::default(),
         retention: RetentionLimits::default(),
         volume: None,
         created_us: created.as_micros(),

@@ -199,6 +199,7 @@ fn camera(clock: &Clock) -> Camera {
         username: Some("viewer".to_owned()),
         password: Some(Secret::new("secret".to_owned())),
         record: RecordMode::Always,
+        when: Default::default(),
         retention: RetentionLimits::default(),
         volume: None,
         streams: vec![stream],

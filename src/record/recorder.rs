@@ -111,6 +111,8 @@ struct Task {
     damaged: u64,
     /// Segments are synced at once.
     stopping: bool,
+    /// From when on footage is wanted, where it begins in the middle of what is live.
+    from: Option<WallTime>,
     scratch: BytesMut,
 }
 
@@ -157,9 +159,18 @@ impl Recorder {
             marked: None,
             damaged: 0,
             stopping: false,
+            from: None,
             scratch: BytesMut::new(),
         };
         Self { task, rows: writer }
+    }
+
+    /// Has it begin with the key frame at or before `from`, as far as the hub holds that, and not
+    /// with the next run: the camera may send already.
+    #[must_use]
+    pub const fn beginning_at(mut self, from: Option<WallTime>) -> Self {
+        self.task.from = from;
+        self
     }
 
     /// What it counts.
@@ -185,7 +196,7 @@ impl Recorder {
 impl Task {
     async fn run(mut self, stop: Stop) {
         // From here on nothing leaves the ring unread, also before the first fragment is written.
-        let mut hub = self.channel.subscribe_to_record();
+        let mut hub = self.channel.subscribe_to_record_from(self.from);
         let under_way = self.channel.current();
         let stream = self.owner.stream;
         // A recorder of this stream that died left its run without an end.

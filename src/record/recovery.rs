@@ -105,8 +105,10 @@ pub async fn recover(
                 Some(end) => (end, GapReason::Crash),
                 None => (stream.created.min(clock.now()), GapReason::Starting),
             };
-            let reason =
-                if expected(&camera, stream.record) { reason } else { GapReason::Disabled };
+            // What a schedule wanted of the time since is seen to when the stream is begun.
+            let mode = camera.mode_of(stream);
+            let wanted = camera.enabled && mode.wants_footage();
+            let reason = if wanted { reason } else { idle_reason(&camera, mode) };
             recovered.gaps += u64::from(begin_gap(store, stream.id, start, reason).await?);
         }
     }
@@ -221,8 +223,8 @@ async fn end_run(store: &Store, run: &RunRow, reason: GapReason) -> Result<bool,
     Ok(!lasts)
 }
 
-fn expected(camera: &Camera, stream: Option<RecordMode>) -> bool {
-    camera.enabled && stream.unwrap_or(camera.record) == RecordMode::Always
+fn idle_reason(camera: &Camera, mode: RecordMode) -> GapReason {
+    if camera.enabled { mode.idle_reason() } else { GapReason::Disabled }
 }
 
 /// Begins a gap if none lasts; says whether it did.

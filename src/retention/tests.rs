@@ -133,6 +133,7 @@ impl Site {
             username: None,
             password: None,
             record: RecordMode::Always,
+            when: Default::default(),
             retention: limits,
             volume: None,
             streams: vec![stream],

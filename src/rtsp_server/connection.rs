@@ -28,6 +28,7 @@ use super::{
     entrance::Arrival,
     footage::Resource,
     gate::Gate,
+    multicast::{Group, Viewer},
     orphans::{Adopted, Claim},
     questions::{Asker, Granted},
     writer::{self, Queue},
@@ -71,6 +72,8 @@ pub(super) struct Player {
     listeners: BTreeMap<TrackIndex, DropGuard>,
     task: JoinHandle<()>,
     on_udp: bool,
+    /// What it watches by multicast; then nothing is sent for it alone.
+    group: Option<Arc<Group>>,
 }
 
 enum Answer {
@@ -126,6 +129,7 @@ impl<R: AsyncRead + Unpin> Driver<R> {
             timeout: shared.settings.session_timeout,
             // There is no SRTP: UDP would show to all what TLS was asked to hide.
             udp: shared.ports.is_some() && !secure,
+            multicast: shared.groups.is_some() && !secure,
         };
         let gate = Arc::new(Gate::new(shared.parts.access.clone(), peer, secure));
         let asker = Asker { shared: Arc::clone(&shared), gate, local, peer, queue: queue.clone() };
@@ -314,7 +318,8 @@ impl<R: AsyncRead + Unpin> Driver<R> {
             Answer::Paused => self.machine.handle_paused(now),
             Answer::Granted(granted) => {
                 let answer = match *granted {
-                    Ok(granted) => Ok(self.grant(granted).await),
+                    Ok(granted) if self.suits(&granted) => Ok(self.grant(granted).await),
+                    Ok(_) => Err(Refusal::NoCarrier),
                     Err(refusal) => Err(refusal),
                 };
                 self.machine.handle_set_up(now, answer);
@@ -332,16 +337,31 @@ impl<R: AsyncRead + Unpin> Driver<R> {
         }
     }
 
+    /// All tracks of a session go to its group, or none.
+    fn suits(&self, granted: &Granted) -> bool {
+        let player = granted.session.as_ref().and_then(|id| self.players.get(id));
+        player.is_none_or(|player| match (&player.group, &granted.group) {
+            (Some(its), Some(other)) => Arc::ptr_eq(its, other),
+            (None, None) => true,
+            _ => false,
+        })
+    }
+
     /// Makes the session's delivery, if it is the first track, and gives it the track.
     async fn grant(&mut self, granted: Granted) -> SetUp<Arc<Resource>> {
-        let Granted { session, resource, track, sink, server_port, owner } = granted;
+        let Granted { session, resource, track, sink, server_port, group, owner } = granted;
         let random: [u8; 16] = rand::random();
         let id = session.unwrap_or_else(|| SessionId::new(random));
         if !self.players.contains_key(&id) {
-            let player = self.player(id.clone(), Arc::clone(&resource), owner);
+            let player = self.player(id.clone(), Arc::clone(&resource), group.clone(), owner);
             self.players.insert(id.clone(), player);
         }
+        let address = self.asker.local;
         let mut ssrc = 0;
+        if let Some(group) = group {
+            let (ssrc, place) = group.place(track);
+            return SetUp { resource, random, track, ssrc, address, server_port, group: place };
+        }
         if let Some(player) = self.players.get_mut(&id) {
             let identity = *player.identities.entry(track).or_insert_with(Identity::random);
             ssrc = identity.ssrc;
@@ -358,12 +378,33 @@ impl<R: AsyncRead + Unpin> Driver<R> {
             }
             let _ = player.commands.send(Command::Carry { track, identity, sink }).await;
         }
-        SetUp { resource, random, track, ssrc, address: self.asker.local, server_port }
+        SetUp { resource, random, track, ssrc, address, server_port, group: None }
     }
 
-    fn player(&self, session: SessionId, resource: Arc<Resource>, owner: String) -> Player {
+    fn player(
+        &self,
+        session: SessionId,
+        resource: Arc<Resource>,
+        group: Option<Arc<Group>>,
+        owner: String,
+    ) -> Player {
         let (commands, inbox) = mpsc::channel(limits::COMMANDS);
         let home = Home::new(self.events.0.clone());
+        if let Some(group) = group {
+            let present = self.shared.counters.session();
+            let viewer = Viewer::new(session, Arc::clone(&group), home.clone(), present);
+            let task = self.shared.tracker.spawn(viewer.run(inbox, self.token.clone()));
+            return Player {
+                commands,
+                home,
+                owner,
+                identities: BTreeMap::new(),
+                listeners: BTreeMap::new(),
+                task,
+                on_udp: true,
+                group: Some(group),
+            };
+        }
         let delivery = Delivery::new(Seed {
             session,
             resource,
@@ -371,6 +412,7 @@ impl<R: AsyncRead + Unpin> Driver<R> {
             counters: Arc::clone(&self.shared.counters),
             clock: self.shared.parts.clock.clone(),
             max_packet: self.shared.settings.max_packet,
+            counts: true,
         });
         let task = self.shared.tracker.spawn(delivery.run(inbox, self.token.clone()));
         Player {
@@ -381,6 +423,7 @@ impl<R: AsyncRead + Unpin> Driver<R> {
             listeners: BTreeMap::new(),
             task,
             on_udp: false,
+            group: None,
         }
     }
 

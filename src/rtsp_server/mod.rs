@@ -20,6 +20,7 @@ mod directory;
 mod entrance;
 mod footage;
 mod gate;
+mod multicast;
 mod orphans;
 mod questions;
 mod settings;
@@ -47,7 +48,7 @@ use crate::{access::Access, clock::Clock, hub::Hub, playback::Archive};
 
 pub use counters::{Counters, DropReason, HistogramSnapshot};
 pub use directory::{Directory, DirectoryError, StreamRef};
-pub use settings::{Settings, Tls};
+pub use settings::{Multicast, Settings, Tls};
 pub use tls::{Certificates, TlsError};
 
 /// What the server stands on.
@@ -102,6 +103,7 @@ struct Shared {
     parts: Parts,
     counters: Arc<Counters>,
     ports: Option<udp::Ports>,
+    groups: Option<multicast::Groups>,
     orphans: orphans::Orphans,
     tunnels: Arc<tunnel::Tunnels>,
     tracker: TaskTracker,
@@ -176,11 +178,13 @@ impl RtspServer {
             Some(range) => Some(udp::Ports::new(range).ok_or(BindError::UdpPorts)?),
             None => None,
         };
+        let groups = settings.multicast.map(multicast::Groups::new);
         let shared = Shared {
             settings,
             parts,
             counters: Arc::default(),
             ports,
+            groups,
             orphans: orphans::Orphans::default(),
             tunnels: Arc::default(),
             tracker: TaskTracker::new(),
@@ -240,6 +244,9 @@ impl RtspServer {
             }
         }
         drop((self.listener, self.secure));
+        if let Some(groups) = &self.shared.groups {
+            groups.stop();
+        }
         self.shared.tracker.close();
         self.shared.tracker.wait().await;
         info!("RTSP server stopped");

@@ -14,6 +14,7 @@ use super::{
     directory::StreamRef,
     footage::{Kind, Resource},
     gate::Gate,
+    multicast::Group,
     orphans::Adopted,
     writer::Queue,
 };
@@ -49,6 +50,8 @@ pub(super) struct Granted {
     pub(super) track: TrackIndex,
     pub(super) sink: Sink,
     pub(super) server_port: Option<(u16, u16)>,
+    /// What it watches, by multicast; `sink` is then that of all who do.
+    pub(super) group: Option<Arc<Group>>,
     /// Login of whoever it is for.
     pub(super) owner: String,
 }
@@ -118,6 +121,7 @@ impl Asker {
         if track.as_usize() >= resource.tracks.len() {
             return Err(Refusal::NotFound(format!("there is no track {}", track.0)));
         }
+        let mut group = None;
         let (sink, server_port) = match carrier {
             Carrier::Interleaved { rtp, rtcp } => {
                 (Sink::Interleaved { queue: self.queue.clone(), rtp, rtcp }, None)
@@ -132,8 +136,15 @@ impl Asker {
                 let server_port = pair.ports();
                 (Sink::Udp(pair), Some(server_port))
             }
+            Carrier::Multicast => {
+                let groups = self.shared.groups.as_ref().ok_or(Refusal::NoCarrier)?;
+                let joined = groups.join(&self.shared, &resource).await?;
+                let sink = joined.sink(track).ok_or(Refusal::NoCarrier)?;
+                group = Some(joined);
+                (sink, None)
+            }
         };
-        Ok(Granted { session, resource, track, sink, server_port, owner })
+        Ok(Granted { session, resource, track, sink, server_port, group, owner })
     }
 
     pub(super) async fn start(

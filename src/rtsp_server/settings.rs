@@ -17,6 +17,8 @@ pub struct Settings {
     /// Ports for RTP and RTCP over UDP, taken in pairs that begin with an even one; `None`
     /// answers UDP with 461, so that players turn to TCP.
     pub udp_ports: Option<RangeInclusive<u16>>,
+    /// Live footage by multicast; `None` answers it with 461.
+    pub multicast: Option<Multicast>,
     /// Connections in all.
     pub max_connections: usize,
     /// Connections from one address.
@@ -27,6 +29,21 @@ pub struct Settings {
     pub max_packet: usize,
     /// How long DESCRIBE of a live stream waits for the camera's first parameters.
     pub describe_wait: Duration,
+}
+
+/// Where live footage goes by multicast: a group a stream, a pair of ports a track.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Multicast {
+    /// The first group; the others follow it.
+    pub first: Ipv4Addr,
+    /// Groups, and so streams sent at a time.
+    pub groups: u32,
+    /// RTP of track 0: even. RTCP is one above, the next track's pair above that.
+    pub port: u16,
+    /// Routers that packets may pass, plus one: 1 stays on the network.
+    pub ttl: u8,
+    /// Address of the interface to send by; unspecified: the system's choice.
+    pub interface: Ipv4Addr,
 }
 
 /// RTSPS.
@@ -46,6 +63,7 @@ impl Default for Settings {
             listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 8554)),
             tls: None,
             udp_ports: Some(20_000..=20_999),
+            multicast: None,
             max_connections: 512,
             max_connections_per_address: 64,
             session_timeout: Duration::from_secs(60),

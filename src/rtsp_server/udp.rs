@@ -3,8 +3,8 @@
 //!
 //! # Invariants
 //!
-//! * Packets go only to the address the RTSP connection comes from, whatever a Transport header
-//!   says: nobody can point a stream at somebody else.
+//! * Packets go only to the address the RTSP connection comes from, or to a group of the operator's,
+//!   whatever a Transport header says: nobody can point a stream at somebody else.
 //! * Packets of one size leave in one system call, cut apart by the kernel (UDP segmentation) or by
 //!   the network card; where that is refused (no checksums in hardware, packets above the MTU, an old
 //!   kernel), one by one for as long as the socket lives. The player sees no difference.
@@ -13,7 +13,7 @@
 
 use std::{
     io::{self, IoSlice},
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     ops::RangeInclusive,
     os::fd::AsRawFd,
     sync::{
@@ -28,6 +28,7 @@ use nix::{
 };
 use tokio::{io::Interest, net::UdpSocket};
 
+use super::settings::Multicast;
 use crate::proto::rtp::{PacketBatch, Train, rtcp};
 
 /// What the kernel is asked to hold of a burst, bytes.
@@ -115,6 +116,27 @@ pub(super) struct Pair {
 }
 
 impl Pair {
+    /// For a track's packets to a group, from any ports.
+    pub(super) fn multicast(to: Ipv4Addr, port: u16, of: &Multicast) -> io::Result<Self> {
+        let open = || {
+            let socket = bind(SocketAddr::from((of.interface, 0)))?;
+            let options = socket2::SockRef::from(&socket);
+            if !of.interface.is_unspecified() {
+                options.set_multicast_if_v4(&of.interface)?;
+            }
+            options.set_multicast_ttl_v4(of.ttl.into())?;
+            Ok::<_, io::Error>(socket)
+        };
+        let (rtp, rtcp) = (open()?, open()?);
+        Ok(Self {
+            ports: (port, port + 1),
+            rtp: Arc::new(rtp),
+            rtcp: Arc::new(rtcp),
+            trains: Arc::new(AtomicBool::new(true)),
+            to: (SocketAddr::from((to, port)), SocketAddr::from((to, port + 1))),
+        })
+    }
+
     pub(super) const fn ports(&self) -> (u16, u16) {
         self.ports
     }

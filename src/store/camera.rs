@@ -12,7 +12,9 @@ use sqlx::SqliteConnection;
 
 use super::{
     Result, Store, StoreError,
-    columns::{limits, record, record_text, signed, transport, transport_text, wall},
+    columns::{
+        limits, record, record_text, signed, transport, transport_text, wall, when, when_text,
+    },
     doom,
     error::failed,
     gap, onvif,
@@ -34,6 +36,7 @@ struct Row {
     username: Option<String>,
     password_sealed: Option<Vec<u8>>,
     record: String,
+    when_json: Option<String>,
     max_age_s: Option<i64>,
     max_bytes: Option<i64>,
     volume: Option<String>,
@@ -58,7 +61,7 @@ macro_rules! select {
     ($cameras:literal) => {
         concat!(
             "select camera.id, camera.slug, camera.name, camera.enabled, camera.username,
-                    camera.password_sealed, camera.record, camera.max_age_s, camera.max_bytes,
+                    camera.password_sealed, camera.record, camera.when_json, camera.max_age_s, camera.max_bytes,
                     camera.volume, camera.created_us, camera.updated_us,
                     stream.id as stream_id, stream.role, stream.url_sealed, stream.transport,
                     stream.audio, stream.record as stream_record, stream.own_retention,
@@ -80,13 +83,14 @@ const BY_SLUG: &str = select!("select * from camera where deleted_us is null and
 const KNOWN: &str = "select id, deleted_us from camera where slug = ?1";
 const PUT_CAMERA: &str = "
     insert into camera (id, slug, name, enabled, username, password_sealed, record, max_age_s,
-                        max_bytes, volume, created_us, updated_us, deleted_us)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, null)
+                        max_bytes, volume, created_us, updated_us, deleted_us, when_json)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, null, ?14)
     on conflict (slug) do update set
         name = excluded.name, enabled = excluded.enabled, username = excluded.username,
         password_sealed = case when ?13 and excluded.password_sealed is null
                                then camera.password_sealed else excluded.password_sealed end,
-        record = excluded.record, max_age_s = excluded.max_age_s, max_bytes = excluded.max_bytes,
+        record = excluded.record, when_json = excluded.when_json,
+        max_age_s = excluded.max_age_s, max_bytes = excluded.max_bytes,
         volume = excluded.volume, created_us = excluded.created_us,
         updated_us = excluded.updated_us, deleted_us = null";
 const PUT_STREAM: &str = "
@@ -261,6 +265,7 @@ async fn put(db: &mut SqliteConnection, sealer: &Sealer, camera: &Camera) -> Res
         .bind(camera.created.as_micros())
         .bind(camera.updated.as_micros())
         .bind(camera.sealed_broken)
+        .bind(when_text(&camera.when))
         .execute(&mut *db)
         .await
         .map_err(failed("write a camera"))?;
@@ -387,6 +392,7 @@ impl Row {
             enabled: self.enabled,
             username: self.username,
             record: record(&self.record)?,
+            when: when(self.when_json.as_deref())?,
             retention: limits(self.max_age_s, self.max_bytes),
             volume: self.volume,
             streams: Vec::new(),

@@ -2,7 +2,7 @@
 
 use super::{Result, StoreError};
 use crate::{
-    model::{RecordMode, RetentionLimits, Transport, UserRole},
+    model::{RecordMode, RetentionLimits, Transport, UserRole, When},
     proto::{reason::GapReason, time::WallTime},
 };
 
@@ -33,6 +33,8 @@ pub(super) const fn record_text(mode: RecordMode) -> &'static str {
     match mode {
         RecordMode::Always => "always",
         RecordMode::Never => "never",
+        RecordMode::Schedule => "schedule",
+        RecordMode::Events => "events",
     }
 }
 
@@ -40,8 +42,21 @@ pub(super) fn record(text: &str) -> Result<RecordMode> {
     match text {
         "always" => Ok(RecordMode::Always),
         "never" => Ok(RecordMode::Never),
+        "schedule" => Ok(RecordMode::Schedule),
+        "events" => Ok(RecordMode::Events),
         _ => Err(StoreError::Corrupt("record mode")),
     }
+}
+
+/// `None`: as unless told.
+pub(super) fn when_text(when: &When) -> Option<String> {
+    // Plain structures with text keys: this cannot fail.
+    (*when != When::default()).then(|| serde_json::to_string(when).unwrap_or_default())
+}
+
+pub(super) fn when(text: Option<&str>) -> Result<When> {
+    let Some(text) = text else { return Ok(When::default()) };
+    serde_json::from_str(text).map_err(|_| StoreError::Corrupt("recording schedule"))
 }
 
 pub(super) const fn transport_text(transport: Transport) -> &'static str {

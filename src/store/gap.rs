@@ -11,7 +11,10 @@ use super::{
 use crate::{
     id::StreamId,
     model::{Gap, WallRange},
-    proto::{reason::GapReason, time::WallTime},
+    proto::{
+        reason::GapReason,
+        time::{WallSpan, WallTime},
+    },
 };
 
 #[derive(sqlx::FromRow)]
@@ -47,6 +50,9 @@ const INSERT: &str = "insert into gap (stream, lane, start_us, end_us, reason)
 const DELETE: &str = "delete from gap where stream = ?1 and lane = ?2 and start_us = ?3";
 /// Gaps that one range may overlap and still be dealt with as a whole.
 const OVERLAPPED: u32 = 1_000;
+/// Footage that was in memory begins at most so long before the gap that lasts: what is kept from
+/// before an event, and a group of pictures.
+const FROM_MEMORY: WallSpan = WallSpan::from_secs(60);
 /// A gap that would end where it began, or before (the clock stepped back in it).
 const DELETE_EMPTY: &str = "delete from gap
                             where stream = ?1 and end_us is null and start_us >= ?2";
@@ -270,6 +276,27 @@ pub(super) async fn is_known(db: &mut SqliteConnection, gap: &Gap) -> Result<boo
     let rows = overlapped(db, gap.stream, gap.start.as_micros(), until).await?;
     let (start, end) = (gap.start.as_micros(), gap.end.map(WallTime::as_micros));
     Ok(rows.iter().any(|row| (row.start_us, row.end_us) == (start, end)))
+}
+
+/// Ends the gap that lasts where footage begins. Footage that was in memory may begin before that
+/// gap does, where its reason changed meanwhile: there is none in what is recorded.
+pub(super) async fn end_with_footage(
+    db: &mut SqliteConnection,
+    stream: StreamId,
+    start: WallTime,
+) -> Result<()> {
+    let lasting: Option<Row> = sqlx::query_as(LASTING)
+        .bind(stream)
+        .fetch_optional(&mut *db)
+        .await
+        .map_err(failed("look for a gap"))?;
+    end(db, stream, start).await?;
+    match lasting.map(|gap| start..wall(gap.start_us)) {
+        Some(range) if !range.is_empty() && range.end - range.start <= FROM_MEMORY => {
+            carve(db, stream, range).await
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Ends the gap of a stream that lasts, if there is one.

@@ -10,7 +10,7 @@ use super::{
     Result, Store, StoreError, camera,
     columns::{
         limits, record, record_text, signed, transport, transport_text, unsigned, user_role,
-        user_role_text, wall,
+        user_role_text, wall, when, when_text,
     },
     failed, lock, meta, onvif,
 };
@@ -42,6 +42,7 @@ struct CameraRow {
     username: Option<String>,
     password_sealed: Option<Vec<u8>>,
     record: String,
+    when_json: Option<String>,
     max_age_s: Option<i64>,
     max_bytes: Option<i64>,
     volume: Option<String>,
@@ -78,8 +79,8 @@ struct TokenRow {
 }
 
 const CAMERAS: &str = "
-    select id, slug, name, enabled, username, password_sealed, record, max_age_s, max_bytes,
-           volume, created_us, updated_us, deleted_us
+    select id, slug, name, enabled, username, password_sealed, record, when_json, max_age_s,
+           max_bytes, volume, created_us, updated_us, deleted_us
     from camera where doomed_us is null order by id";
 const STREAMS: &str = "
     select stream.id, camera, role, url_sealed, transport, audio, stream.record, own_retention,
@@ -92,8 +93,8 @@ const LOCKS: &str = "select id, camera, start_us, end_us, note, created_us, crea
                      from footage_lock order by id";
 const INSERT_CAMERA: &str = "
     insert into camera (id, slug, name, enabled, username, password_sealed, record, max_age_s,
-                        max_bytes, volume, created_us, updated_us, deleted_us)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
+                        max_bytes, volume, created_us, updated_us, deleted_us, when_json)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
     on conflict do nothing";
 const INSERT_STREAM: &str = "
     insert into stream (id, camera, role, url_sealed, transport, audio, record, own_retention,
@@ -208,6 +209,7 @@ fn camera_state(row: CameraRow) -> Result<CameraState> {
         username: row.username,
         password_sealed: row.password_sealed.map(SealedBytes),
         record: record(&row.record)?,
+        when: when(row.when_json.as_deref())?,
         retention: limits(row.max_age_s, row.max_bytes),
         volume: row.volume,
         created_us: row.created_us,
@@ -297,6 +299,7 @@ async fn put_camera(db: &mut SqliteConnection, camera: &CameraState) -> Result<u
         .bind(camera.created_us)
         .bind(camera.updated_us)
         .bind(camera.deleted_us)
+        .bind(when_text(&camera.when))
         .execute(db)
         .await
         .map(|done| done.rows_affected())

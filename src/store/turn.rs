@@ -19,7 +19,7 @@ impl Store {
                     run::insert(db, run).await?;
                     segment::open(db, &first).await?;
                     let ended = run::of_id(db, id).await?.is_none_or(|run| run.end.is_some());
-                    if ended { Ok(()) } else { gap::end(db, stream, start).await }
+                    if ended { Ok(()) } else { gap::end_with_footage(db, stream, start).await }
                 })
             })
             .await

@@ -136,6 +136,7 @@ fn camera(clock: &Clock, name: String) -> Camera {
         username: None,
         password: None,
         record: RecordMode::Always,
+        when: Default::default(),
         retention: RetentionLimits::default(),
         volume: None,
         streams: vec![stream],

@@ -2,7 +2,7 @@
 
 use crate::harness::{
     Camera, Clip, Vedette, assert_as_sent, assert_audio_as_sent, assert_consecutive,
-    assert_times_as_sent, eventually, ffmpeg, free_port, gstreamer, live555,
+    assert_times_as_sent, eventually, ffmpeg, free_port, gstreamer, gstreamer_with, live555,
 };
 
 fn running(vedette: &Vedette, slug: &str) {
@@ -70,6 +70,27 @@ fn gstreamer_plays_live_over_tcp_and_udp() {
         assert_consecutive(&units);
         assert_as_sent(&units, &camera.sent("door", "video"));
     }
+}
+
+/// By the interface of the default route: without one it fails, and says so.
+#[test]
+fn ffmpeg_and_gstreamer_play_live_by_multicast() {
+    let dir = tempfile::tempdir().unwrap();
+    let camera = Camera::start(dir.path(), &[("door", Clip::H264Aac)]);
+    let group = format!("239.255.78.{}", std::process::id() % 250 + 1);
+    let on = [("VEDETTE_RTSP__MULTICAST", group)];
+    let vedette = Vedette::start_in(dir.path(), 60, "", &on);
+    vedette.add_camera("door", &camera.url("door"), "tcp");
+    running(&vedette, "door");
+    let (video, audio) = ffmpeg(&vedette.rtsp("door"), "udp_multicast", 3, false);
+    assert!(video.len() >= 25, "{} units in 3 s", video.len());
+    assert_consecutive(&video);
+    assert_as_sent(&video, &camera.sent("door", "video"));
+    assert_audio_as_sent(&audio, &camera.sent("door", "audio"));
+    let units = gstreamer_with(&vedette, "door", &["--multicast"], &["units:50"]).gstreamer_units();
+    assert_eq!(units.len(), 50);
+    assert_consecutive(&units);
+    assert_as_sent(&units, &camera.sent("door", "video"));
 }
 
 #[test]

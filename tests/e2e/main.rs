@@ -20,3 +20,4 @@ mod recording;
 mod retina_client;
 mod simulated;
 mod trick;
+mod when;

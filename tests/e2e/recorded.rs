@@ -110,7 +110,7 @@ fn live555_goes_on_at_the_very_unit_after_a_pause_in_the_middle_of_a_group() {
         &archive.vedette,
         "door/recording",
         true,
-        &["units:70", "pause", "seconds:3", "resume", "units:70"],
+        &["units:70", "pause", "seconds:15", "resume", "units:70"],
     );
     let before = said.before("playing", 1).live555_units();
     let after = said.after("playing", 1).live555_units();

@@ -245,6 +245,7 @@ fn camera(number: usize) -> Camera {
         onvif: None,
         sealed_broken: false,
         record: RecordMode::Always,
+        when: Default::default(),
         retention: RetentionLimits::default(),
         volume: None,
         streams: vec![stream],

@@ -9,6 +9,8 @@
     reason = "a test that finds what it did not expect should stop there"
 )]
 
+mod client;
+
 use bytes::{Bytes, BytesMut};
 use proptest::{collection::vec, prelude::*, sample::Index, test_runner::Config};
 use vedette::proto::{
@@ -294,6 +296,35 @@ fn rtp_seed() -> Vec<u8> {
     bytes
 }
 
+/// Packets as a camera might send them, through receiver and depacketizer.
+fn received(encoding: &str, udp: bool, packets: Vec<(Vec<u8>, u64)>) {
+    let format =
+        rtp::depacketize::Format { encoding, clock_rate: 48_000, channels: None, fmtp: "" };
+    let mut depacketizer = rtp::Depacketizer::new(&format).unwrap();
+    let mut receiver = rtp::Receiver::new(rtp::receive::Settings {
+        clock_rate: 48_000,
+        payload_types: Vec::new(),
+        reorder: udp.then(rtp::receive::Reorder::default),
+        ssrc: None,
+        own_ssrc: 1,
+    });
+    let (mut now, mut got, mut given) = (std::time::Duration::ZERO, 0, 0);
+    for (bytes, later) in packets {
+        now += std::time::Duration::from_millis(later);
+        got += bytes.len();
+        let _ = receiver.handle_rtcp(&bytes, now);
+        let _ = receiver.handle_data(bytes.into(), now);
+        while let Some(packet) = receiver.poll(now) {
+            let _ = depacketizer.push(packet);
+            given +=
+                std::iter::from_fn(|| depacketizer.poll()).map(|f| f.data.len()).sum::<usize>();
+        }
+        receiver.receiver_report(now, "fuzz", None, &mut BytesMut::new());
+        let _ = (receiver.poll_report(), receiver.poll_timeout());
+    }
+    assert!(given <= 4 * got, "{given} bytes out of {got}");
+}
+
 proptest! {
     #![proptest_config(cases())]
 
@@ -319,11 +350,33 @@ proptest! {
     }
 
     #[test]
+    fn no_camera_makes_the_client_panic_and_all_cuts_give_the_same(
+        bytes in mutated(client::ANSWERS.iter().map(|a| a.as_bytes().to_vec()).collect()),
+        split in 1_usize..64,
+    ) {
+        prop_assert_eq!(client::session(&bytes, split), client::session(&bytes, bytes.len()));
+    }
+
+    #[test]
+    fn no_description_makes_its_parser_panic(bytes in mutated(client::descriptions())) {
+        client::description(&bytes);
+    }
+
+    #[test]
     fn no_rtp_packet_makes_its_parser_panic(bytes in mutated(vec![rtp_seed()])) {
         let length = bytes.len();
         if let Ok(packet) = rtp::Packet::parse(Bytes::from(bytes)) {
             prop_assert!(packet.payload.len() < length);
         }
+    }
+
+    #[test]
+    fn no_packets_make_receiver_or_depacketizer_panic(
+        encoding in 0_usize..4,
+        udp in any::<bool>(),
+        packets in vec((mutated(vec![rtp_seed()]), 0_u64..80), 1..8),
+    ) {
+        received(["H264", "H265", "mpeg4-generic", "PCMU"][encoding], udp, packets);
     }
 
     #[test]
@@ -361,6 +414,8 @@ fn the_seeds_are_valid_so_that_mutations_reach_deep() {
         unreachable!("the POST is one")
     };
     assert_eq!(messages([&said, b""]).len(), 2);
+    let whole = client::session(client::ANSWERS[0].as_bytes(), usize::MAX);
+    assert!(whole.iter().any(|line| line.starts_with("Playing")), "{whole:#?}");
     for request in REQUESTS {
         let mut buffer = BytesMut::from(request.as_bytes());
         let mut decoder = Decoder::new();
@@ -376,6 +431,16 @@ fn wherever_a_message_is_cut_the_same_is_read() {
         let whole = messages([bytes, b""]);
         for cut in 0..=bytes.len() {
             assert_eq!(messages([&bytes[..cut], &bytes[cut..]]), whole, "{seed:?} cut at {cut}");
+        }
+    }
+    for seed in client::ANSWERS {
+        let whole = client::session(seed.as_bytes(), seed.len());
+        for piece in 1..seed.len() {
+            assert_eq!(
+                client::session(seed.as_bytes(), piece),
+                whole,
+                "{seed:?} in pieces of {piece}"
+            );
         }
     }
     for seed in TUNNEL {

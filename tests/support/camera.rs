@@ -104,8 +104,18 @@ pub(crate) struct Behaviour {
     pub(crate) clock_ahead: i64,
     /// The SDP, if not the right one.
     pub(crate) sdp: Option<String>,
+    /// Send every DESCRIBE there (302).
+    pub(crate) redirect: Option<String>,
     /// Take no TCP (461).
     pub(crate) udp_only: bool,
+    /// Another `Session` id with every SETUP.
+    pub(crate) many_ids: bool,
+    /// Send the first picture before PLAY is answered.
+    pub(crate) early: bool,
+    /// Ask OPTIONS of the client, and send nothing until it answers (taken).
+    pub(crate) asks: bool,
+    /// Send empty lines and data on channels nobody assigned (taken).
+    pub(crate) stray: bool,
     /// Sender reports, one a second.
     pub(crate) reports: bool,
     /// `rtptime` in RTP-Info.
@@ -154,7 +164,12 @@ impl Default for Behaviour {
             no_key: false,
             clock_ahead: 0,
             sdp: None,
+            redirect: None,
             udp_only: false,
+            many_ids: false,
+            early: false,
+            asks: false,
+            stray: false,
             reports: true,
             rtp_info: true,
             audio_late: Duration::ZERO,
@@ -177,7 +192,8 @@ struct Shared {
     behaviour: Mutex<Behaviour>,
     /// Counts [`Camera::drop_connections`]; sessions end when it changes.
     generation: watch::Sender<u64>,
-    /// Requests answered, as `METHOD status`.
+    /// Requests answered, as `METHOD status`; answers to its own, as `ANSWER status`; reports of the
+    /// client over TCP, as `REPORT channel`.
     requests: watch::Sender<Vec<String>>,
     /// Video frames made, sent or lost.
     frames: watch::Sender<u64>,
@@ -230,6 +246,11 @@ impl Camera {
                 while connections.try_join_next().is_some() {}
             }
         });
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// Its address, without a login.
@@ -368,6 +389,8 @@ struct Session {
     /// Size of the last picture, to send a key frame when it changes.
     size: Option<Size>,
     since_key: u64,
+    /// For an answer of the client.
+    waits: bool,
     /// RTP ticks the video clock has jumped.
     jumped: u32,
 }
@@ -400,8 +423,14 @@ async fn talk(
             count = read.read(&mut chunk) => {
                 let count = count.ok().filter(|n| *n > 0)?;
                 buffer.extend_from_slice(&chunk[..count]);
-                while let Some(request) = Request::take(&mut buffer) {
+                while let Some(request) = Request::take(&mut buffer, &shared) {
                     if shared.with(|b| b.mute) {
+                        continue;
+                    }
+                    if request.method.starts_with("RTSP/") {
+                        session.waits = false;
+                        let status = format!("ANSWER {}", request.uri);
+                        shared.requests.send_modify(|all| all.push(status));
                         continue;
                     }
                     let answer = session.answer(&shared, &request).await;
@@ -409,6 +438,9 @@ async fn talk(
                         shared.requests.send_modify(|all| {
                             all.push(format!("{} {}", request.method, answer.status));
                         });
+                    }
+                    if request.method == "PLAY" && shared.with(|b| b.early) {
+                        session.send_due(&shared, &mut write).await?;
                     }
                     write.write_all(&answer.bytes(&request)).await.ok()?;
                     if request.method == "TEARDOWN" {
@@ -434,12 +466,16 @@ struct Request {
 }
 
 impl Request {
-    /// Takes a whole request off the buffer. Interleaved data from the client is skipped.
-    fn take(buffer: &mut Vec<u8>) -> Option<Self> {
+    /// Takes a whole request off the buffer. Interleaved data from the client is noted and skipped.
+    fn take(buffer: &mut Vec<u8>, shared: &Shared) -> Option<Self> {
         while buffer.first() == Some(&b'$') {
             let length = usize::from(u16::from_be_bytes([*buffer.get(2)?, *buffer.get(3)?]));
             if buffer.len() < 4 + length {
                 return None;
+            }
+            let report = format!("REPORT {}", buffer[1]);
+            if shared.with(|b| b.keeps) {
+                shared.requests.send_modify(|all| all.push(report));
             }
             buffer.drain(..4 + length);
         }
@@ -532,9 +568,12 @@ impl Session {
             "DESCRIBE" if b.only.is_some_and(|path| !request.uri.ends_with(path)) => {
                 Answer::status(404)
             }
-            "DESCRIBE" => match b.refuse {
-                Some(status) => Answer::status(status),
-                None => Answer {
+            "DESCRIBE" => match (b.refuse, b.redirect.clone()) {
+                (Some(status), _) => Answer::status(status),
+                (None, Some(to)) => {
+                    Answer { headers: format!("Location: {to}\r\n"), ..Answer::status(302) }
+                }
+                (None, None) => Answer {
                     body: b.sdp.clone().unwrap_or_else(|| sdp(&b)),
                     headers: format!(
                         "Content-Type: application/sdp\r\nContent-Base: {}/\r\n",
@@ -594,7 +633,8 @@ impl Session {
         let (packets, bytes) = (0, 0);
         self.tracks[at] =
             Some(Track { ssrc, sequence, payload_type, rate, base, packets, bytes, path });
-        Answer::ok(format!("Session: 7;timeout=60\r\nTransport: {reply}\r\n"))
+        let id = if b.many_ids { 7 + at } else { 7 };
+        Answer::ok(format!("Session: {id};timeout=60;foo=1\r\nTransport: {reply}\r\n"))
     }
 
     fn video_due(&self, b: &Behaviour) -> Duration {
@@ -607,7 +647,7 @@ impl Session {
     }
 
     fn next_due(&self, shared: &Shared) -> Option<Instant> {
-        let start = self.playing?;
+        let start = self.playing.filter(|_| !self.waits)?;
         let b = shared.with(|b| b.clone());
         let audio = self.tracks[1].as_ref().and_then(|_| self.audio_due(&b));
         let video = self.tracks[0].as_ref().map(|_| self.video_due(&b));
@@ -617,8 +657,20 @@ impl Session {
 
     async fn send_due(&mut self, shared: &Shared, write: &mut OwnedWriteHalf) -> Option<()> {
         let start = self.playing?;
-        let b = shared.with(|b| b.clone());
+        let b = shared.with(|b| {
+            let before = b.clone();
+            (b.asks, b.stray) = (false, false);
+            before
+        });
         let elapsed = start.elapsed();
+        if b.stray {
+            write.write_all(b"\r\n$\x09\x00\x03abc\r\n\r\n$\xff\x00\x00").await.ok()?;
+        }
+        if b.asks {
+            self.waits = true;
+            write.write_all(b"OPTIONS * RTSP/1.0\r\nCSeq: 900\r\n\r\n").await.ok()?;
+            return Some(());
+        }
         if self.tracks[0].is_some() && self.video_due(&b) <= elapsed {
             let due = self.video_due(&b);
             self.frames += 1;

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """A foreign player: GStreamer's rtspsrc. Prints a line of JSON for each video access unit it receives.
 
-    player.py [--udp] [--onvif yes|no] [--user U --password P] URL STEP…
+    player.py [--udp | --multicast] [--onvif yes|no] [--user U --password P] URL STEP…
 
 STEPs: `units:N` (receive N more), `seek:SECONDS` (flushing, rate 1), `rate:R,FROM,TO` (flushing, at another speed; TO may be empty),
 `pause:N` (pause, resume, and receive N more), `end` (until EOS). `--onvif` is `onvif-mode`, with rate control or without.
@@ -42,7 +42,7 @@ class Player:
         source = Gst.ElementFactory.make("rtspsrc", "src")
         source.set_property("location", args.url)
         source.set_property("latency", 100)
-        Gst.util_set_object_arg(source, "protocols", "udp" if args.udp else "tcp")
+        Gst.util_set_object_arg(source, "protocols", "udp-mcast" if args.multicast else "udp" if args.udp else "tcp")
         self.onvif = args.onvif is not None
         if self.onvif:
             source.set_property("onvif-mode", True)
@@ -149,6 +149,7 @@ class Player:
 def main():
     options = argparse.ArgumentParser()
     options.add_argument("--udp", action="store_true")
+    options.add_argument("--multicast", action="store_true")
     options.add_argument("--onvif", choices=["yes", "no"])
     options.add_argument("--user")
     options.add_argument("--password")

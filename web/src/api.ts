@@ -11,6 +11,10 @@ export interface Video {
 export interface StreamStatus {
   role: "main" | "sub";
   state: "connecting" | "running" | "backing_off" | "stopped";
+  /** What it is pulled for, if anything. */
+  wanted: "off" | "idle" | "watched" | "standby" | "recording";
+  next_change?: string | null;
+  viewers: number;
   since: string;
   reason?: string | null;
   detail?: string | null;
@@ -120,8 +124,33 @@ async function ask<T>(method: string, path: string, body?: unknown): Promise<T> 
 
 export const status = (): Promise<Status> => ask("GET", "/status");
 
-export const addCamera = (slug: string, name: string, url: string): Promise<unknown> =>
-  ask("POST", "/cameras", { slug, url, ...(name === "" ? {} : { name }) });
+export type RecordMode = "always" | "never" | "schedule" | "events";
+
+export interface Span {
+  days: string[];
+  start: string;
+  end: string;
+}
+
+/** When a camera is recorded. */
+export interface When {
+  record: RecordMode;
+  schedule: { timezone: string; spans: Span[] } | null;
+  events: { kinds: string[]; before_seconds: number; after_seconds: number };
+}
+
+export const addCamera = (
+  slug: string,
+  name: string,
+  url: string,
+  when: Partial<When>,
+): Promise<unknown> =>
+  ask("POST", "/cameras", { slug, url, ...(name === "" ? {} : { name }), ...when });
+
+export const camera = (slug: string): Promise<When> => ask("GET", `/cameras/${slug}`);
+
+export const changeCamera = (slug: string, when: Partial<When>): Promise<unknown> =>
+  ask("PATCH", `/cameras/${slug}`, when);
 
 /** A camera on the local network. */
 export interface Found {
@@ -150,6 +179,7 @@ export const addByOnvif = (
   { host, port, path }: Found,
   username: string,
   password: string,
+  when: Partial<When>,
 ): Promise<unknown> =>
   ask("POST", "/cameras", {
     slug,
@@ -157,6 +187,7 @@ export const addByOnvif = (
     ...(name === "" ? {} : { name }),
     ...(username === "" ? {} : { username }),
     ...(password === "" ? {} : { password }),
+    ...when,
   });
 
 export const storage = (): Promise<Storage> => ask("GET", "/storage");

@@ -9,6 +9,16 @@ export const percent = (part: number | null): string => {
   return `${(Math.floor(part * 1000) / 10).toFixed(1)} %`;
 };
 
+/** What a stream that is not recorded now is pulled for. */
+export const purpose = (wanted: "off" | "idle" | "watched" | "standby" | "recording"): string =>
+  ({
+    off: "switched off",
+    idle: "on demand: pulled when somebody watches",
+    watched: "not recorded, only watched",
+    standby: "ready to record",
+    recording: "",
+  })[wanted];
+
 export const plain = (name: string): string => name.replaceAll("_", " ");
 
 export const ago = (then: string | null | undefined, now: string): string => {

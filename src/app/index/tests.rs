@@ -44,6 +44,7 @@ fn camera(clock: &Clock) -> Camera {
         username: None,
         password: None,
         record: RecordMode::Always,
+        when: Default::default(),
         retention: RetentionLimits::default(),
         volume: None,
         streams: vec![stream],

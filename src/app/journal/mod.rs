@@ -125,7 +125,7 @@ impl Journal {
 
     /// One that writes nothing: its news are read by a test.
     #[cfg(test)]
-    fn unread(clock: Clock) -> (Self, mpsc::Receiver<News>) {
+    pub(super) fn unread(clock: Clock) -> (Self, mpsc::Receiver<News>) {
         let (queue, receiver) = mpsc::channel(QUEUE);
         (Self { queue, counters: Arc::default(), clock }, receiver)
     }

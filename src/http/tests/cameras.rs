@@ -72,19 +72,85 @@ async fn every_bad_field_is_named_in_one_answer() {
 #[tokio::test]
 async fn what_comes_later_is_refused_by_name_and_not_ignored() {
     let recorder = Recorder::new().await;
-    for (field, value) in [
-        ("source", json!("publish")),
-        ("record", json!("schedule")),
-        ("record", json!("events")),
-        ("schedule", json!({ "monday": [] })),
-        ("tls", json!({ "fingerprint": "x" })),
-    ] {
+    for (field, value) in [("source", json!("publish")), ("tls", json!({ "fingerprint": "x" }))] {
         let body = json!({ "slug": "a", "url": "rtsp://cam/", field: value });
         let fields = recorder.post("/api/v1/cameras", body).await.problem(422);
         assert_eq!(fields, [field]);
     }
-    let body = json!({ "slug": "a", "url": "rtsps://cam/" });
-    assert_eq!(recorder.post("/api/v1/cameras", body).await.problem(422), ["url"]);
+}
+
+#[tokio::test]
+async fn a_schedule_is_kept_shown_changed_and_refused_with_the_field_that_is_wrong() {
+    let recorder = Recorder::new().await;
+    let hours = json!({ "timezone": "Europe/Berlin", "spans": [
+        { "days": ["mon", "fri"], "start": "22:00", "end": "06:00" },
+        { "days": ["sun"], "start": "00:00", "end": "24:00" },
+    ] });
+    let body =
+        json!({ "slug": "a", "url": "rtsp://cam/", "record": "schedule", "schedule": hours });
+    let made = recorder.post("/api/v1/cameras", body).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    assert_eq!(made.json()["schedule"], hours);
+    assert_eq!(
+        made.json()["events"],
+        json!({ "kinds": [], "before_seconds": 5, "after_seconds": 10 })
+    );
+    let stored = recorder.stored("a").await;
+    assert_eq!(stored.record, crate::model::RecordMode::Schedule);
+
+    let moved = json!({ "schedule": { "timezone": "Asia/Kathmandu" } });
+    let moved = recorder.patch("/api/v1/cameras/a", moved).await.json();
+    assert_eq!(moved["schedule"]["timezone"], "Asia/Kathmandu");
+    assert_eq!(moved["schedule"]["spans"], hours["spans"]);
+    let fields =
+        recorder.patch("/api/v1/cameras/a", json!({ "schedule": null })).await.problem(422);
+    assert_eq!(fields, ["schedule"], "it is recorded by it");
+    let other = json!({ "schedule": null, "record": "events", "events": { "kinds": ["motion"] } });
+    let other = recorder.patch("/api/v1/cameras/a", other).await.json();
+    assert_eq!(other["schedule"], Value::Null);
+    assert_eq!(other["events"]["kinds"], json!(["motion"]));
+
+    let spans = json!([
+        { "days": ["mon", "someday"], "start": "8:00", "end": "25:00" },
+        { "days": [], "start": "10:00", "end": "10:00" },
+        "all day",
+        { "days": ["mon"], "start": "24:00", "end": "10:00", "until": 1 },
+        { "days": ["mon"], "start": "10:00", "end": "10:00" },
+    ]);
+    let bad = json!({
+        "schedule": { "timezone": "Europe/Atlantis", "spans": spans },
+        "events": { "kinds": ["a b"], "before_seconds": 31, "after_seconds": 0 },
+    });
+    let mut fields = recorder.patch("/api/v1/cameras/a", bad).await.problem(422);
+    fields.sort();
+    assert_eq!(
+        fields,
+        [
+            "events.after_seconds",
+            "events.before_seconds",
+            "events.kinds",
+            "schedule.spans[0].days",
+            "schedule.spans[0].end",
+            "schedule.spans[0].start",
+            "schedule.spans[1].days",
+            "schedule.spans[2]",
+            "schedule.spans[3].start",
+            "schedule.spans[3].until",
+            "schedule.spans[4].end",
+            "schedule.timezone",
+        ]
+    );
+    let none = json!({ "record": "schedule" });
+    assert_eq!(recorder.patch("/api/v1/cameras/a", none).await.problem(422), ["schedule"]);
+}
+
+#[tokio::test]
+async fn an_event_is_told_to_whoever_records_by_events() {
+    let recorder = Recorder::new().await;
+    recorder.add("door").await;
+    let made = recorder.post("/api/v1/events", json!({ "camera": "door", "kind": "bell" })).await;
+    assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
+    assert_eq!(*recorder.told.happened.lock().unwrap(), ["bell"]);
 }
 
 #[tokio::test]

@@ -48,6 +48,8 @@ const NOON: WallTime = WallTime::from_micros(1_795_348_800_000_000);
 struct Told {
     applied: Mutex<Vec<Camera>>,
     removed: Mutex<Vec<CameraId>>,
+    /// Kinds of events that were told.
+    happened: Mutex<Vec<String>>,
     problems: AtomicUsize,
     held: AtomicBool,
     footage: Mutex<Vec<StreamFootage>>,
@@ -123,6 +125,10 @@ impl CameraControl for Told {
         self.removed.lock().unwrap().push(camera.id);
         Box::pin(async {})
     }
+    fn event(&self, _: CameraId, kind: &str, _: WallTime, _: Option<WallTime>) {
+        self.happened.lock().unwrap().push(kind.to_owned());
+    }
+
     fn status(&self, _: StreamId) -> Option<StreamState> {
         None
     }

@@ -146,6 +146,7 @@ impl Bench {
             username: None,
             password: None,
             record: RecordMode::Always,
+            when: Default::default(),
             retention: RetentionLimits::default(),
             volume: None,
             streams: vec![stream],

@@ -5,7 +5,7 @@
 
 use bytes::{Bytes, BytesMut};
 use h264_reader::{
-    nal::sps::{PicOrderCntType, SeqParameterSet},
+    nal::sps::{FrameMbsFlags, PicOrderCntType, SeqParameterSet},
     rbsp::{BitRead, BitReader, ByteReader},
 };
 
@@ -209,6 +209,12 @@ pub fn is_random_access(unit: &[u8]) -> bool {
         .map(NalKind::of)
         .find(|kind| matches!(kind, NalKind::Slice | NalKind::Idr))
         == Some(NalKind::Idr)
+}
+
+/// Whether pictures of this SPS may be sent as two fields, each of which begins like a picture.
+#[must_use]
+pub fn may_have_fields(sps: &[u8]) -> bool {
+    parse_sps(sps).is_ok_and(|sps| matches!(sps.frame_mbs_flags, FrameMbsFlags::Fields { .. }))
 }
 
 fn parse_sps(nal: &[u8]) -> Result<SeqParameterSet, ParametersError> {

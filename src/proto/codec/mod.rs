@@ -10,6 +10,7 @@ pub mod h265;
 mod h265_sps;
 pub mod nal;
 pub mod reorder;
+pub mod sets;
 
 use bytes::Bytes;
 

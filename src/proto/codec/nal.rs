@@ -58,6 +58,44 @@ pub(super) fn without_trailing_start_code(mut nal: bytes::Bytes) -> bytes::Bytes
     nal
 }
 
+/// Where an Annex B start code (`00 00 01`) begins in `data`. A NAL unit holds none.
+#[must_use]
+pub fn find_start_code(data: &[u8]) -> Option<usize> {
+    // Two zeros in a row are rare in coded pictures: the loop that looks for them has no branch.
+    for (n, chunk) in data.chunks(SCANNED).enumerate() {
+        let after = chunk.get(1..).unwrap_or_default();
+        let zeros =
+            chunk.iter().zip(after).fold(0_u8, |found, (a, b)| found | u8::from(a | b == 0));
+        // Or a zero at its end, which a second may follow.
+        if zeros != 0 || chunk.last() == Some(&0) {
+            let from = n * SCANNED;
+            let reach = data.get(from..data.len().min(from + SCANNED + 2)).unwrap_or_default();
+            if let Some(at) = reach.windows(3).position(|three| three == [0, 0, 1]) {
+                return Some(from + at);
+            }
+        }
+    }
+    None
+}
+
+/// Bytes looked at together.
+const SCANNED: usize = 256;
+
+/// The NAL units between Annex B start codes, zeros behind them cut off. What stands before the
+/// first start code is one, too; empty ones are passed over.
+pub fn annex_b(data: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(data);
+    std::iter::from_fn(move || {
+        let data = rest?;
+        let end = find_start_code(data);
+        rest = end.and_then(|at| data.get(at + 3..));
+        let nal = data.get(..end.unwrap_or(data.len())).unwrap_or_default();
+        let zeros = nal.iter().rev().take_while(|&&byte| byte == 0).count();
+        Some(nal.get(..nal.len() - zeros).unwrap_or_default())
+    })
+    .filter(|nal| !nal.is_empty())
+}
+
 /// Appends `nal` behind its length.
 pub(super) fn put(out: &mut bytes::BytesMut, nal: &[u8]) {
     use bytes::BufMut;
@@ -87,7 +125,27 @@ mod tests {
         }
     }
 
+    #[test]
+    fn nal_units_between_start_codes_are_found() {
+        let data = b"\x67ab\0\0\0\x01\x68c\0\0\x01\0\0\x01\x65d\0\0";
+        let found: Vec<&[u8]> = annex_b(data).collect();
+        assert_eq!(found, [&b"\x67ab"[..], b"\x68c", b"\x65d"]);
+        assert_eq!(annex_b(b"").count(), 0);
+    }
+
     proptest! {
+        #[test]
+        fn a_start_code_is_found_wherever_it_stands(
+            mut data in proptest::collection::vec(prop_oneof![4 => 2_u8..=255, 1 => 0_u8..2], 0..900),
+            at in any::<proptest::sample::Index>(),
+        ) {
+            let plain = |data: &[u8]| data.windows(3).position(|three| three == [0, 0, 1]);
+            prop_assert_eq!(find_start_code(&data), plain(&data));
+            let at = at.index(data.len() + 1);
+            data.splice(at..at, [0, 0, 1]);
+            prop_assert_eq!(find_start_code(&data), plain(&data));
+        }
+
         #[test]
         fn any_bytes_are_walked_without_panic(data in proptest::collection::vec(0_u8..4, 0..64)) {
             let total: usize = nals(&data).map_while(Result::ok).map(|nal| nal.len() + 4).sum();

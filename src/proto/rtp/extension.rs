@@ -1,6 +1,7 @@
 //! The header extension of replayed footage (ONVIF Streaming Specification §6.3): when a unit was
 //! captured, and how it hangs together with those before and behind it.
 
+use super::packet::Packet;
 use crate::proto::time::WallTime;
 
 /// "Defined by profile": what names the extension.
@@ -28,6 +29,22 @@ pub struct Replayed {
 }
 
 impl Replayed {
+    /// What a packet's header extension says, where it is this one.
+    #[must_use]
+    pub fn of(packet: &Packet) -> Option<Self> {
+        let (profile, words) = packet.extension.as_ref()?;
+        let &[n0, n1, n2, n3, n4, n5, n6, n7, flags, cseq, ..] = &words[..] else { return None };
+        let set = |at: u8| flags & (0x80 >> at) != 0;
+        (*profile == PROFILE).then(|| Self {
+            wall: WallTime::from_ntp(u64::from_be_bytes([n0, n1, n2, n3, n4, n5, n6, n7])),
+            clean: set(0),
+            end: set(1),
+            discontinuity: set(2),
+            terminal: set(3),
+            cseq,
+        })
+    }
+
     /// As the first packet of a unit has it, if that is not the last too.
     pub(super) const fn first(self) -> Self {
         Self { end: false, terminal: false, ..self }
@@ -72,5 +89,11 @@ mod tests {
         let last =
             Replayed { clean: false, end: true, discontinuity: false, terminal: true, ..unit };
         assert_eq!(last.to_bytes()[12], 0b0101_0000);
+        for sent in [unit, last] {
+            let mut packet = vec![0x90; 12];
+            packet.extend(sent.to_bytes());
+            assert_eq!(Replayed::of(&Packet::parse(packet.into()).expect("RTP")), Some(sent));
+        }
+        assert_eq!(Replayed::of(&Packet::parse(vec![0x80; 12].into()).expect("RTP")), None);
     }
 }

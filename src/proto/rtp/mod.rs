@@ -1,25 +1,33 @@
-//! RTP (RFC 3550): access units into packets, and what goes beside them.
+//! RTP (RFC 3550): access units into packets, packets into frames, and what goes beside them.
 //!
 //! ```text
 //! AccessUnit ──▶ Sender ──▶ packetizer ──▶ PacketBatch ──▶ one writev, or one sendmsg a packet
 //!                ssrc, seq,  (a codec's     headers here, payload
 //!                counters     RFC)          slices of the unit's Bytes
+//!
+//! packet ──▶ Receiver ──▶ Depacketizer ──▶ Frame
+//!            order, loss,  (a codec's       one copy, out of the packets
+//!            time, RTCP     RFC)
 //! ```
 //!
-//! Payload is never copied: a [`batch::PacketBatch`] holds the few bytes of every packet's headers
+//! Going out, payload is never copied: a [`batch::PacketBatch`] holds the few bytes of every packet's headers
 //! in one buffer, and beside it slices of the unit.
 
 pub mod batch;
+pub mod depacketize;
 pub mod extension;
 pub mod packet;
 pub mod packetize;
+pub mod receive;
 pub mod rtcp;
 pub mod sender;
 
 pub use batch::{Cursor, PacketBatch, Train};
+pub use depacketize::{Depacketizer, Frame};
 pub use extension::Replayed;
 pub use packet::{Header, Packet, PacketError};
 pub use packetize::{PacketizeError, Packetizer};
+pub use receive::{Received, Receiver};
 pub use sender::{Sender, Settings};
 
 /// Bounds on packets, in bytes from the first of the RTP header to the last of the payload.

@@ -1,9 +1,10 @@
-//! RTCP (RFC 3550 §6): reports and good-byes out, reports in.
+//! RTCP (RFC 3550 §6): reports and good-byes, out and in.
 
 use bytes::{BufMut, BytesMut};
 use rtcp_types::{
-    Bye, Compound, ReceiverReport, ReportBlock, RtcpPacket, RtcpPacketParser, RtcpPacketWriter,
-    RtcpPacketWriterExt, RtcpParseError, Sdes, SdesChunk, SdesItem, SenderReport as WireReport,
+    Bye, Compound, CompoundBuilder, ReceiverReport, ReportBlock, RtcpPacket, RtcpPacketParser,
+    RtcpPacketWriter, RtcpPacketWriterExt, RtcpParseError, Sdes, SdesBuilder, SdesChunk, SdesItem,
+    SenderReport as WireReport,
 };
 
 use crate::proto::rtsp::message::InterleavedFrame;
@@ -38,7 +39,6 @@ pub fn write(
     bye: bool,
     channel: Option<u8>,
 ) {
-    let cname = cname.get(..cname.floor_char_boundary(MAX_CNAME)).unwrap_or_default();
     let mut packet = Compound::builder()
         .add_packet(
             WireReport::builder(report.ssrc)
@@ -47,12 +47,56 @@ pub fn write(
                 .packet_count(report.packets)
                 .octet_count(report.octets),
         )
-        .add_packet(Sdes::builder().add_chunk(
-            SdesChunk::builder(report.ssrc).add_item(SdesItem::builder(SdesItem::CNAME, cname)),
-        ));
+        .add_packet(description(report.ssrc, cname));
     if bye {
         packet = packet.add_packet(Bye::builder().add_source(report.ssrc));
     }
+    put(to, &packet, channel);
+}
+
+/// One block of a receiver report (§6.4.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SentBlock {
+    /// How the source is received.
+    pub block: ReceptionBlock,
+    /// The middle of the last sender report's NTP time; 0 where there was none.
+    pub last_report: u32,
+    /// Since it came, in 65,536ths of a second.
+    pub delay: u32,
+}
+
+/// Appends a receiver report of source `ssrc` to `to`, with its CNAME. Without a block it says only
+/// that somebody listens.
+pub fn write_receiver(
+    to: &mut BytesMut,
+    ssrc: u32,
+    block: Option<&SentBlock>,
+    cname: &str,
+    channel: Option<u8>,
+) {
+    let mut report = ReceiverReport::builder(ssrc);
+    if let Some(SentBlock { block, last_report, delay }) = block {
+        report = report.add_report_block(
+            ReportBlock::builder(block.ssrc)
+                .fraction_lost(block.fraction_lost)
+                .cumulative_lost(block.lost.cast_unsigned() & 0xff_ffff)
+                .extended_sequence_number(block.highest_sequence)
+                .interarrival_jitter(block.jitter)
+                .last_sender_report_timestamp(*last_report)
+                .delay_since_last_sender_report_timestamp(*delay),
+        );
+    }
+    let packet = Compound::builder().add_packet(report).add_packet(description(ssrc, cname));
+    put(to, &packet, channel);
+}
+
+fn description(ssrc: u32, cname: &str) -> SdesBuilder<'_> {
+    let cname = cname.get(..cname.floor_char_boundary(MAX_CNAME)).unwrap_or_default();
+    let item = SdesItem::builder(SdesItem::CNAME, cname);
+    Sdes::builder().add_chunk(SdesChunk::builder(ssrc).add_item(item))
+}
+
+fn put(to: &mut BytesMut, packet: &CompoundBuilder<'_>, channel: Option<u8>) {
     // The builders refuse what does not fit the wire; nothing here can be of that kind.
     let size = packet.calculate_size().unwrap_or(0);
     if let Some(channel) = channel {

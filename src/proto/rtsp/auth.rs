@@ -117,7 +117,7 @@ impl Algorithm {
     }
 
     /// Of the parts with colons between, lower-case hexadecimal.
-    fn hash(self, parts: &[&str]) -> String {
+    pub(super) fn hash(self, parts: &[&str]) -> String {
         fn hex_of<D: sha2::Digest>(parts: &[&str]) -> String {
             let mut hash = D::new();
             for (n, part) in parts.iter().enumerate() {
@@ -250,7 +250,7 @@ impl Params {
 }
 
 /// A value at the front of `text`, and what follows it.
-fn parse_value(text: &str) -> Option<(String, &str)> {
+pub(super) fn parse_value(text: &str) -> Option<(String, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
         let end = text.find([',', ' ', '\t']).unwrap_or(text.len());
         let (token, rest) = text.split_at_checked(end)?;

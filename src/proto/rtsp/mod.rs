@@ -7,10 +7,11 @@
 //!
 //! [`message`] holds the types and their writers, [`parse`] finds them in a stream of bytes,
 //! [`headers`] gives the header fields types, [`sdp`] describes what can be played, and [`auth`]
-//! is Digest as a server needs it. [`server`] is the server's session state machine, [`tunnel`] what
-//! stands around all this when it comes through HTTP.
+//! is Digest as a server needs it. [`server`] and [`client`] are the session state machines of either
+//! end, [`tunnel`] what stands around all this when it comes through HTTP.
 
 pub mod auth;
+pub mod client;
 pub mod headers;
 pub mod message;
 pub mod parse;

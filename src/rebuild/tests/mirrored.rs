@@ -79,6 +79,7 @@ fn state(generation: u64, names: &[String]) -> State {
         username: None,
         password_sealed: Some(SealedBytes(name.clone().into_bytes())),
         record: RecordMode::Always,
+        when: Default::default(),
         retention: RetentionLimits::default(),
         volume: None,
         created_us: 1,

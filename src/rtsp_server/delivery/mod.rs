@@ -153,7 +153,7 @@ impl Home {
         let _ = events.try_send(Event::Alive { session: session.clone() });
     }
 
-    async fn tell(&self, event: Event) {
+    pub(super) async fn tell(&self, event: Event) {
         let events = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         // A connection that is gone has no use for it.
         let _ = events.send(event).await;
@@ -169,6 +169,8 @@ pub(super) struct Seed {
     pub(super) counters: Arc<Counters>,
     pub(super) clock: Clock,
     pub(super) max_packet: usize,
+    /// Counted as a player's session. (One that sends to a group is nobody's.)
+    pub(super) counts: bool,
 }
 
 #[derive(Debug)]
@@ -231,7 +233,7 @@ pub(super) struct Delivery {
     /// When the PLAY came whose first packet is still to go.
     asked: Option<Instant>,
     failures: u32,
-    _present: Present,
+    _present: Option<Present>,
 }
 
 /// Why a step ended the playing.
@@ -248,7 +250,7 @@ enum Over {
 
 impl Delivery {
     pub(super) fn new(seed: Seed) -> Self {
-        let present = seed.counters.session();
+        let present = seed.counts.then(|| seed.counters.session());
         Self {
             seed,
             tracks: BTreeMap::new(),

@@ -7,6 +7,7 @@ mod client;
 mod crowd;
 mod live;
 mod messages;
+mod multicast;
 mod recorded;
 mod replay;
 pub(super) mod script;

@@ -9,6 +9,9 @@ use crate::{
     model::{CameraState, State, StateError, Token, User, UserRole},
 };
 
+const HOURS: &str = r#"{"schedule":{"timezone":"Asia/Kathmandu","spans":[
+    {"days":["sat"],"start":"22:00","end":"06:00"}]},"events":{"kinds":["bell"]}}"#;
+
 fn user() -> User {
     User {
         id: UserId(7),
@@ -27,6 +30,8 @@ async fn furnished() -> (Fixture, Camera) {
     let gate = store.insert_camera(camera("gate", &[Role::Main])).await.unwrap();
     door.streams.pop();
     door.retention.max_age_seconds = Some(5);
+    door.record = RecordMode::Schedule;
+    door.when = serde_json::from_str(HOURS).unwrap();
     store.update_camera(&door).await.unwrap();
     store.delete_camera(gate.id, true).await.unwrap();
     store.put_user(&user()).await.unwrap();

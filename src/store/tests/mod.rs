@@ -88,6 +88,7 @@ fn camera(name: &str, roles: &[Role]) -> Camera {
         username: Some("admin".into()),
         password: Some(Secret::new("correct horse battery".into())),
         record: RecordMode::Always,
+        when: Default::default(),
         retention: RetentionLimits::default(),
         volume: None,
         streams: roles.iter().map(stream).collect(),

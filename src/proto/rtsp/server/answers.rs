@@ -81,6 +81,13 @@ impl<R: Clone> Connection<R> {
                         source: Some(set_up.address.to_string()),
                         ..Transport::unicast(Lower::Udp)
                     },
+                    Carrier::Multicast => Transport {
+                        multicast: true,
+                        destination: set_up.group.map(|g| g.address.to_string()),
+                        port: set_up.group.map(|g| g.port),
+                        ttl: set_up.group.map(|g| g.ttl),
+                        ..Transport::unicast(Lower::Udp)
+                    },
                 };
                 transport.ssrc = Some(set_up.ssrc);
                 let response = request.reply(Status::OK).header("Transport", transport);
@@ -117,10 +124,12 @@ impl<R: Clone> Connection<R> {
                 started.tracks.sort_by_key(|t| t.track);
                 let base = &session.place.base;
                 let info: Vec<_> = started.tracks.iter().map(|t| rtp_info(base, t)).collect();
-                let mut response = request
-                    .reply(Status::OK)
-                    .header("Range", range::told(started.extent, unit))
-                    .header("RTP-Info", RtpInfo::write_list(&info));
+                let mut response =
+                    request.reply(Status::OK).header("Range", range::told(started.extent, unit));
+                // Who joins a group that is sent to has no first packet of his own.
+                if !info.is_empty() {
+                    response = response.header("RTP-Info", RtpInfo::write_list(&info));
+                }
                 for (name, factor) in [("Scale", started.scale), ("Speed", started.speed)] {
                     if request.headers.get(name).is_some() || factor != 1.0 {
                         response = response.header(name, manner::told(factor));

@@ -79,6 +79,8 @@ pub struct Settings {
     pub timeout: Duration,
     /// Whether RTP over UDP is on offer.
     pub udp: bool,
+    /// Whether live footage is on offer by multicast.
+    pub multicast: bool,
 }
 
 /// Who asks, for the outside to judge: the answer to a challenge covers method and URI.
@@ -236,6 +238,19 @@ pub struct SetUp<R> {
     pub address: IpAddr,
     /// Our ports for RTP and RTCP, on UDP.
     pub server_port: Option<(u16, u16)>,
+    /// Where the track goes, by multicast.
+    pub group: Option<Group>,
+}
+
+/// A track's place among multicast groups.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// Address.
+    pub address: IpAddr,
+    /// Ports of RTP and RTCP.
+    pub port: (u16, u16),
+    /// How many routers it passes, plus one.
+    pub ttl: u8,
 }
 
 /// What PLAY is answered with.

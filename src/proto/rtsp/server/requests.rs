@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use super::{
-    Asking, Carrier, Connection, Credentials, Output, Place, PlaceError, Question, carriage,
-    limits, manner,
+    Asking, Carrier, Connection, Content, Credentials, Output, Place, PlaceError, Question,
+    carriage, limits, manner,
     range::{self, RangeError},
     session::{SessionId, State},
 };
@@ -126,7 +126,9 @@ impl<R: Clone> Connection<R> {
         let taken = |channel: u8| {
             !own.contains(&Some(channel)) && self.sessions.values().any(|s| s.uses_channel(channel))
         };
-        let Some(carrier) = carriage::choose(&offers, self.settings.udp, taken) else {
+        // A recording is played to one viewer, at a place of his own.
+        let multicast = self.settings.multicast && matches!(place.content, Content::Live);
+        let Some(carrier) = carriage::choose(&offers, self.settings.udp, multicast, taken) else {
             return self.refuse(&request, Status::UNSUPPORTED_TRANSPORT);
         };
         match session.as_ref().and_then(|id| self.sessions.get(id)) {

@@ -56,6 +56,8 @@ pub enum Carrier {
         /// The client's port for RTCP.
         rtcp: u16,
     },
+    /// A group of our choice, shared by all who ask for it.
+    Multicast,
 }
 
 /// A track that is set up.
@@ -134,11 +136,11 @@ impl<R> Session<R> {
         &self.resource
     }
 
-    /// Whether any track goes over UDP. Only then can it be silent without being dead: a session
+    /// Whether any track goes over UDP, to the client or to a group. Only then can it be silent without being dead: a session
     /// on the RTSP connection alone lives as long as that (VLC and mpv say nothing while paused).
     #[must_use]
     pub fn is_on_udp(&self) -> bool {
-        self.state.tracks().values().any(|t| matches!(t.carrier, Carrier::Udp { .. }))
+        self.state.tracks().values().any(|t| !matches!(t.carrier, Carrier::Interleaved { .. }))
     }
 
     pub(super) fn deadline(&self, timeout: Duration) -> Option<Instant> {

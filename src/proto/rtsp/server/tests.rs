@@ -43,7 +43,10 @@ impl Talk {
     fn new() -> Self {
         let now = Instant::now();
         Self {
-            machine: Connection::new(now, Settings { timeout: TIMEOUT, udp: true }),
+            machine: Connection::new(
+                now,
+                Settings { timeout: TIMEOUT, udp: true, multicast: false },
+            ),
             now,
             cseq: 1,
             session: None,
@@ -136,6 +139,7 @@ impl Talk {
                     ssrc: 0xabcd,
                     address,
                     server_port: udp.then_some((40_000, 40_001)),
+                    group: None,
                 };
                 self.machine.handle_set_up(now, Ok(set_up));
             }
@@ -583,6 +587,7 @@ fn a_connection_has_only_so_many_sessions() {
                     ssrc: 1,
                     address: IpAddr::V4(Ipv4Addr::LOCALHOST),
                     server_port: None,
+                    group: None,
                 };
                 talk.machine.handle_set_up(now, Ok(set_up));
             }

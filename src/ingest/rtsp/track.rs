@@ -1,0 +1,280 @@
+//! One track: its packets in, its units out.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
+
+use super::{choice::Chosen, udp::Pair};
+use crate::{
+    clock::Clock,
+    ingest::source::{Arrival, SourceEvent, SourceUnit},
+    proto::{
+        access_unit::TrackIndex,
+        codec::{Parameters, h264, h265, nal::nals},
+        rtp::{
+            depacketize::{Depacketizer, Frame},
+            receive::{Receiver, Reorder, Settings},
+        },
+        rtsp::client::Agreed,
+        time::WallSpan,
+    },
+};
+
+/// How its packets come.
+pub(super) enum Way {
+    /// On these channels of the connection.
+    Channels(u8, u8),
+    Udp(Box<Pair>),
+}
+
+pub(super) struct Track {
+    pub(super) media: usize,
+    index: TrackIndex,
+    video: bool,
+    pub(super) way: Way,
+    pub(super) receiver: Receiver,
+    depacketizer: Depacketizer,
+    /// RTP-Info names the beginning of every track, and so of this one.
+    began_with: bool,
+    first: Option<i64>,
+}
+
+/// What turns the session's time into the recorder's.
+pub(super) struct Times<'a> {
+    pub(super) clock: &'a Clock,
+    /// The session's zero.
+    pub(super) began: Instant,
+}
+
+impl Times<'_> {
+    fn arrival(&self, at: Duration) -> Arrival {
+        let at = self.began + at;
+        Arrival { wall: self.clock.now() - WallSpan::from(at.elapsed()), at }
+    }
+}
+
+impl Track {
+    pub(super) fn new(chosen: Chosen, index: TrackIndex, way: Way, agreed: &Agreed) -> Self {
+        let Chosen { media, payload_type, depacketizer, source } = chosen;
+        let reorder = matches!(way, Way::Udp(_)).then(Reorder::default);
+        let receiver = Receiver::new(Settings {
+            clock_rate: source.timescale.get(),
+            payload_types: vec![payload_type],
+            reorder,
+            ssrc: agreed.ssrc,
+            own_ssrc: rand::random(),
+        });
+        let video = source.codec.is_video();
+        let (began_with, first) = (false, None);
+        Self { media, index, video, way, receiver, depacketizer, began_with, first }
+    }
+
+    /// RTP-Info's word, given only where all tracks have it.
+    pub(super) fn begins_with(&mut self, rtptime: u32) {
+        self.receiver.hint_time(rtptime);
+        self.began_with = true;
+    }
+
+    pub(super) fn parameters(&self) -> Option<&Parameters> {
+        self.depacketizer.parameters()
+    }
+
+    pub(super) fn is_video(&self) -> bool {
+        self.video
+    }
+
+    /// An RTP packet that came at `now`.
+    pub(super) fn rtp(
+        &mut self,
+        data: Bytes,
+        now: Duration,
+        times: &Times<'_>,
+        out: &mut impl Extend<SourceEvent>,
+    ) {
+        if let Err(error) = self.receiver.handle_data(data, now) {
+            return self.broken(&error, out);
+        }
+        self.reports(out);
+        self.ordered(now, times, out);
+    }
+
+    /// Packets that are in order by now, or no longer waited for.
+    pub(super) fn ordered(
+        &mut self,
+        now: Duration,
+        times: &Times<'_>,
+        out: &mut impl Extend<SourceEvent>,
+    ) {
+        while let Some(received) = self.receiver.poll(now) {
+            let broken = self.depacketizer.push(received).err();
+            while let Some(frame) = self.depacketizer.poll() {
+                self.frame(frame, times, out);
+            }
+            if let Some(error) = broken {
+                self.broken(&error, out);
+            }
+        }
+    }
+
+    fn broken(&self, error: &dyn std::fmt::Display, out: &mut impl Extend<SourceEvent>) {
+        let kind = if self.video { "video" } else { "audio" };
+        out.extend([SourceEvent::Broken { detail: format!("{kind}: {error}") }]);
+    }
+
+    fn frame(&mut self, frame: Frame, times: &Times<'_>, out: &mut impl Extend<SourceEvent>) {
+        let Frame { ticks, arrived, data, lost, parameters, .. } = frame;
+        let beginning = self.receiver.beginning().filter(|_| self.began_with);
+        let first = *self.first.get_or_insert(ticks);
+        let track = self.index;
+        let parameters = parameters.map(|parameters| SourceEvent::Parameters { track, parameters });
+        let unit = SourceUnit {
+            track,
+            ticks,
+            elapsed: ticks.saturating_sub(beginning.unwrap_or(first)),
+            arrival: times.arrival(arrived),
+            // A slice of a few hundred bytes would keep all alive that was read with it.
+            data: match self.depacketizer.parameters() {
+                Some(parameters) if self.video => without_sets(parameters, data),
+                None if self.video => data,
+                _ => Bytes::copy_from_slice(&data),
+            },
+            lost,
+        };
+        out.extend(parameters.into_iter().chain([SourceEvent::Unit(unit)]));
+    }
+
+    /// A compound RTCP packet that came at `now`.
+    pub(super) fn rtcp(&mut self, data: &[u8], now: Duration, out: &mut impl Extend<SourceEvent>) {
+        // Broken reports are counted, and of no further consequence.
+        if self.receiver.handle_rtcp(data, now).is_ok() {
+            self.reports(out);
+        }
+    }
+
+    fn reports(&mut self, out: &mut impl Extend<SourceEvent>) {
+        let track = self.index;
+        while let Some(report) = self.receiver.poll_report() {
+            let (ntp, ticks) = (report.ntp, report.ticks);
+            out.extend([SourceEvent::SenderReport { track, ntp, ticks }]);
+        }
+    }
+
+    /// Tells the camera how it is received; `connection` is where its reports go over TCP.
+    pub(super) fn report(&mut self, now: Duration, connection: Option<&mut BytesMut>) {
+        match (&self.way, connection) {
+            (Way::Channels(_, rtcp), Some(connection)) => {
+                self.receiver.receiver_report(now, CNAME, Some(*rtcp), connection);
+            }
+            (Way::Channels(..), None) => {}
+            (Way::Udp(pair), _) => {
+                let mut report = BytesMut::new();
+                self.receiver.receiver_report(now, CNAME, None, &mut report);
+                pair.report(&report);
+                pair.knock();
+            }
+        }
+    }
+}
+
+/// `unit` without the parameter sets at its front (behind a delimiter, where there is one): whoever
+/// takes units up puts those before them that count. Left as it is where it brings others than
+/// `parameters`.
+fn without_sets(parameters: &Parameters, mut unit: Bytes) -> Bytes {
+    let (mut delimiter, mut end) = (0, 0);
+    let mut known = None;
+    for nal in nals(&unit).map_while(Result::ok) {
+        match role(parameters, nal) {
+            Role::Delimiter if end == 0 => {
+                delimiter = PREFIX + nal.len();
+                end = delimiter;
+            }
+            Role::Set => {
+                let known = known.get_or_insert_with(|| parameters.in_band());
+                if !nals(known).any(|set| set == Ok(nal)) {
+                    return unit;
+                }
+                end += PREFIX + nal.len();
+            }
+            _ => break,
+        }
+    }
+    if end == delimiter || end >= unit.len() {
+        return unit;
+    }
+    if delimiter > 0 {
+        // The delimiter moves up to what follows; nobody else has the unit yet.
+        unit = match unit.try_into_mut() {
+            Ok(mut unit) => {
+                unit.copy_within(..delimiter, end - delimiter);
+                unit.freeze()
+            }
+            Err(unit) => {
+                let rest = unit.get(end..).unwrap_or_default();
+                let delimiter = unit.get(..delimiter).unwrap_or_default();
+                return Bytes::from([delimiter, rest].concat());
+            }
+        };
+    }
+    unit.slice(end - delimiter..)
+}
+
+/// Bytes of a NAL unit's length.
+const PREFIX: usize = 4;
+
+enum Role {
+    Delimiter,
+    Set,
+    Other,
+}
+
+fn role(parameters: &Parameters, nal: &[u8]) -> Role {
+    match parameters {
+        Parameters::H264(_) => match h264::NalKind::of(nal) {
+            h264::NalKind::Aud => Role::Delimiter,
+            h264::NalKind::Sps | h264::NalKind::Pps => Role::Set,
+            _ => Role::Other,
+        },
+        Parameters::H265(_) => match h265::NalKind::of(nal) {
+            h265::NalKind::Aud => Role::Delimiter,
+            h265::NalKind::Vps | h265::NalKind::Sps | h265::NalKind::Pps => Role::Set,
+            _ => Role::Other,
+        },
+        _ => Role::Other,
+    }
+}
+
+/// Our canonical name in reports.
+const CNAME: &str = "vedette";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPS: &[u8] = b"\x67\x4d\x40\x1e\xda\x02\x80\xbf\xe5\xc0\x44\x00\x00\x03\x00\x04\x00\x00\x03\x00\xc8\x3c\x58\xba\x80";
+    const PPS: &[u8] = b"\x68\xef\x0f\xc8";
+    const AUD: &[u8] = b"\x09\x10";
+    const IDR: &[u8] = b"\x65\x88\x84picture";
+
+    fn unit(nals: &[&[u8]]) -> Bytes {
+        let framed = nals.iter().map(|nal| [&(nal.len() as u32).to_be_bytes(), *nal].concat());
+        Bytes::from(framed.collect::<Vec<_>>().concat())
+    }
+
+    #[test]
+    fn known_sets_at_the_front_are_taken_off_and_others_are_left() {
+        let pps = vec![Bytes::from_static(PPS)];
+        let known = h264::Parameters::new(Bytes::from_static(SPS), pps).expect("x264's");
+        let known = Parameters::H264(known);
+        let without = |nals: &[&[u8]]| without_sets(&known, unit(nals));
+        assert_eq!(without(&[SPS, PPS, IDR]), unit(&[IDR]));
+        assert_eq!(without(&[AUD, SPS, PPS, PPS, IDR]), unit(&[AUD, IDR]));
+        let shared = unit(&[AUD, SPS, PPS, IDR]);
+        assert_eq!(without_sets(&known, shared.clone()), unit(&[AUD, IDR]));
+        assert_eq!(shared, unit(&[AUD, SPS, PPS, IDR]), "what others hold stays as it is");
+        for kept in [&[AUD, IDR][..], &[IDR, PPS], &[SPS, b"\x68\xee\x3c\x80", IDR], &[SPS, PPS]] {
+            assert_eq!(without(kept), unit(kept));
+        }
+        assert_eq!(without_sets(&known, Bytes::from_static(b"\0\0\0\x09x")), &b"\0\0\0\x09x"[..]);
+    }
+}
