@@ -157,6 +157,7 @@ fn what_a_dependency_stands_for_stays_behind_its_seam() {
         ("oxvif::", &["onvif"]),
         ("sqlx::", &["store", "id"]),
         ("axum::", &["http", "app"]),
+        ("tokio_tungstenite::", &["http"]),
         // The simulator's clip is an ordinary MP4 file, which `proto::fmp4` does not read.
         ("mp4_atom::", &["proto", "simulate"]),
         ("prometheus::", &["metrics", "http"]),

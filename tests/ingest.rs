@@ -661,13 +661,13 @@ async fn broken_packets_cost_at_most_a_frame() {
 #[tokio::test]
 async fn a_camera_without_anything_to_record_is_told_so() {
     let sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=x\r\nt=0 0\r\n\
-        m=video 0 RTP/AVP 26\r\na=control:track0\r\nm=audio 0 RTP/AVP 0\r\na=control:track1\r\n";
+        m=video 0 RTP/AVP 96\r\na=rtpmap:96 VP8/90000\r\na=control:track0\r\nm=audio 0 RTP/AVP 0\r\na=control:track1\r\n";
     let camera =
         Camera::start(Behaviour { sdp: Some(sdp.to_owned()), ..Behaviour::default() }).await;
     let pulled = Pulled::start(&camera.url());
     let status = pulled.backing_off().await;
     assert_eq!(status.reason, Some(GapReason::NoUsableTrack));
-    assert!(status.detail.unwrap().contains("video/jpeg"));
+    assert!(status.detail.unwrap().contains("video/vp8"));
 }
 
 #[tokio::test]

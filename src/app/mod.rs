@@ -202,6 +202,7 @@ impl App {
             },
             store: store.clone(),
             access,
+            rtsp: Some(rtsp.door()),
             archive,
             volumes: volumes.clone(),
             control: cameras.clone(),

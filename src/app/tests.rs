@@ -493,6 +493,13 @@ async fn a_camera_on_demand_is_pulled_while_somebody_watches_and_recorded_withou
     let closed = vedette.get(path).await["streams"][0].clone();
     assert_eq!(closed["recording"], false);
     assert!(closed["next_change"].is_string(), "{closed:#}");
+    // Seen while it lasts: what is recorded next may begin with what the hub held of this time.
+    vedette
+        .eventually("/api/v1/cameras/door/timeline", |timeline| {
+            let last = timeline["gaps"].as_array()?.last()?.clone();
+            (last["reason"] == "not_scheduled" && last["end"].is_null()).then_some(())
+        })
+        .await;
     vedette.change(Method::PATCH, "/api/v1/cameras/door", hours(spans(json!(week)))).await;
     let again = vedette.recording("door").await;
     // One at most, where this took longer than the camera lingers.
@@ -517,7 +524,6 @@ async fn a_camera_on_demand_is_pulled_while_somebody_watches_and_recorded_withou
     assert_eq!(reasons.last(), Some(&"disabled"), "{timeline:#}");
     let known = ["disabled", "not_scheduled", "starting"];
     assert!(reasons.iter().all(|reason| known.contains(reason)), "{timeline:#}");
-    assert!(reasons.contains(&"not_scheduled"), "{timeline:#}");
     let (_, scraped) = vedette.ask(Method::GET, "/metrics", None).await;
     let labels = "{camera=\"door\",stream=\"main\"} 0";
     for name in ["vedette_ingest_wanted", "vedette_record_wanted", "vedette_ingest_viewers"] {

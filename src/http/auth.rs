@@ -143,7 +143,7 @@ fn is_safe(method: &Method) -> bool {
 
 /// Whether a browser says that a page of another site sent this. `same-site` is another site too:
 /// another port or host name of the same machine.
-fn is_cross_site(headers: &HeaderMap) -> bool {
+pub(super) fn is_cross_site(headers: &HeaderMap) -> bool {
     if let Some(site) = headers.get("sec-fetch-site") {
         return site != "same-origin" && site != "none";
     }
@@ -160,7 +160,7 @@ fn is_cross_site(headers: &HeaderMap) -> bool {
 /// Whether the request was sent to `localhost` or to a loopback address. Where nobody logs in, a
 /// page of another site could otherwise point its own name here (DNS rebinding) and, to the
 /// browser, be of the same origin.
-fn is_for_loopback(headers: &HeaderMap) -> bool {
+pub(super) fn is_for_loopback(headers: &HeaderMap) -> bool {
     let host = headers.get(header::HOST).and_then(|h| h.to_str().ok());
     let url = host.and_then(|h| Url::parse(&format!("http://{h}/")).ok());
     match url.as_ref().and_then(Url::host) {

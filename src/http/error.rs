@@ -136,6 +136,10 @@ pub(super) enum ApiError {
          that no other site's page gets in by a name of its own; a proxy must send it as the Host"
     )]
     ForeignHost,
+    #[error("this is a WebSocket: open it with Upgrade: websocket and Sec-WebSocket-Version: 13")]
+    NotWebSocket,
+    #[error("offer {0} in Sec-WebSocket-Protocol: nothing else is spoken here")]
+    Subprotocol(&'static str),
     #[error("the recorder is stopping or overloaded; try again")]
     Unavailable(#[source] Option<StoreError>),
     #[error("not ready: {0}")]
@@ -172,6 +176,12 @@ impl ApiError {
             }
             Self::NotJson(_) | Self::NotAnObject | Self::BodyBroken => {
                 (StatusCode::BAD_REQUEST, "urn:vedette:problem:malformed", "Malformed body")
+            }
+            Self::NotWebSocket => {
+                (StatusCode::UPGRADE_REQUIRED, "about:blank", "WebSocket required")
+            }
+            Self::Subprotocol(_) => {
+                (StatusCode::BAD_REQUEST, "urn:vedette:problem:subprotocol", "Wrong subprotocol")
             }
             Self::MediaType(_) => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "about:blank", "Unsupported media type")
@@ -258,6 +268,9 @@ impl IntoResponse for ApiError {
             }
             Self::TooManyAttempts { retry_after } => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(*retry_after));
+            }
+            Self::NotWebSocket => {
+                headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
             }
             Self::Unavailable(_) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("2"));

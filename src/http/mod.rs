@@ -2,13 +2,15 @@
 //!
 //! ```text
 //! serve ─▶ layers (span, headers, deadline, problems) ─┬▶ /healthz /readyz /metrics
+//!                                                      ├▶ /rtsp (WebSocket) ─▶ rtsp_server::Door
 //!                                                      └▶ require_login ─▶ /api/v1/… | docs | page
 //! ```
 //!
 //! # Invariants
 //!
-//! * Whatever is not health or metrics is behind `auth::require_login`, which also refuses changes
+//! * Whatever is not health, metrics or RTSP is behind `auth::require_login`, which also refuses changes
 //!   sent by other sites' pages; each handler asks `auth::Caller::may` once.
+//! * RTSP over WebSocket logs in as RTSP does (`socket`).
 //! * Every error is a problem (RFC 9457), whoever made it.
 //! * No answer holds a password. [`Secret`] has no way into JSON.
 //! * A change is carried through once begun, also when the client is gone.
@@ -34,6 +36,7 @@ mod layers;
 mod locks;
 mod probe;
 mod serve;
+mod socket;
 mod status;
 mod storage;
 #[cfg(test)]
@@ -68,6 +71,7 @@ use crate::{
     model::{Camera, Secret},
     playback::Archive,
     proto::time::WallTime,
+    rtsp_server::Door,
     store::Store,
 };
 
@@ -79,6 +83,8 @@ pub use control::{
     WantedName,
 };
 pub use serve::serve;
+#[cfg(test)]
+pub(crate) use socket::router as socket_router;
 
 /// What cannot change while it runs.
 #[derive(Clone, Debug)]
@@ -103,6 +109,8 @@ pub struct Parts {
     pub store: Store,
     /// Who may do what.
     pub access: Access,
+    /// Takes RTSP that comes over WebSocket; without it there is no such route.
+    pub rtsp: Option<Door>,
     /// Recorded footage.
     pub archive: Archive,
     /// Its files.
@@ -186,9 +194,11 @@ pub fn router(parts: Parts) -> Router {
         .fallback(inside_fallback)
         .method_not_allowed_fallback(|| async { ApiError::MethodNotAllowed })
         .layer(middleware::from_fn_with_state(api.clone(), auth::require_login));
-    let all =
-        Router::new().merge(health::router()).fallback_service(inside.with_state(api.clone()));
-    let all = all.with_state(api.clone());
+    let mut all = Router::new().merge(health::router());
+    if let Some(door) = &api.rtsp {
+        all = all.merge(socket::router(door.clone(), api.access.clone()));
+    }
+    let all = all.fallback_service(inside.with_state(api.clone())).with_state(api.clone());
     let all = if base.is_empty() { all } else { under(&base, all) };
     layers::wrap(all, api)
 }

@@ -2,9 +2,14 @@
 //!
 //! `axum::serve` knows no limits: a client that sends half a header and waits would hold a socket
 //! for ever. So connections are driven by hyper here, with a deadline for the header, a bound on
-//! how many there are, and a drain that ends.
+//! how many there are, and a drain that ends. A connection that becomes a WebSocket leaves here:
+//! whoever took it bounds and ends it.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Router, body::Body, extract::ConnectInfo};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -22,12 +27,18 @@ const MAX_CONNECTIONS: usize = 512;
 const HEADER_WITHIN: Duration = Duration::from_secs(20);
 /// What was sent must be taken within this time.
 const READ_WITHIN: Duration = Duration::from_secs(30);
+/// A connection on which nothing was said so long is asked whether it is there.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
 /// Largest header, bytes.
 const MAX_HEADER: usize = 32 << 10;
 /// How long requests may go on after the stop.
 const DRAIN_WITHIN: Duration = Duration::from_secs(3);
 /// Pause after an accept that failed for want of descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Our own address, as a connection found it: among a request's extensions.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Local(pub(super) IpAddr);
 
 /// Serves `router` until `stop`, then lets what runs finish, for a while.
 pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
@@ -76,17 +87,26 @@ async fn connection(
     // Answers are written whole; waiting for more would only add 40 ms.
     let _ = socket.set_nodelay(true);
     // Nor may a client that stops reading hold its connection for ever.
-    let _ = socket2::SockRef::from(&socket).set_tcp_user_timeout(Some(READ_WITHIN));
+    let options = socket2::SockRef::from(&socket);
+    let _ = options.set_tcp_user_timeout(Some(READ_WITHIN));
+    // One that vanished while a WebSocket is silent is noticed by nothing else.
+    let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE_AFTER);
+    let _ = options.set_tcp_keepalive(&keepalive);
+    let local = socket.local_addr().ok();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
+        if let Some(local) = local {
+            request.extensions_mut().insert(Local(local.ip()));
+        }
         router.clone().oneshot(request)
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_WITHIN)
         .max_buf_size(MAX_HEADER)
-        .serve_connection(TokioIo::new(socket), service);
+        .serve_connection(TokioIo::new(socket), service)
+        .with_upgrades();
     tokio::pin!(served);
     let mut stopping = false;
     loop {

@@ -308,11 +308,7 @@ impl Measured {
             clock_rate: offer.clock_rate,
             width,
             height,
-            channels: match parameters {
-                Some(Parameters::Aac(p)) => Some(p.channels),
-                Some(Parameters::G711(p)) => Some(p.channels),
-                _ => None,
-            },
+            channels: parameters.and_then(Parameters::sound).map(|(_, channels)| channels),
             declared_fps,
             measured_fps: self.fps().filter(|_| video),
             bitrate_bps: if self.seconds() > 0.0 {

@@ -11,7 +11,6 @@ use crate::{
     clock::Clock,
     proto::{
         access_unit::Track,
-        codec::Parameters,
         reason::GapReason,
         time::{WallSpan, WallTime},
     },
@@ -218,11 +217,7 @@ impl StreamStatus {
             Some(VideoStatus { codec: t.parameters.name(), width, height, fps })
         });
         media.audio = tracks.iter().find_map(|t| {
-            let (sample_rate, channels) = match &t.parameters {
-                Parameters::Aac(p) => (p.sample_rate, p.channels),
-                Parameters::G711(p) => (p.sample_rate, p.channels),
-                Parameters::H264(_) | Parameters::H265(_) => return None,
-            };
+            let (sample_rate, channels) = t.parameters.sound()?;
             let codec = t.parameters.name();
             Some(AudioStatus { codec, sample_rate, channels, silent: false })
         });

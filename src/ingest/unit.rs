@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 
-use crate::proto::codec::{Parameters, h264, h265, nal::nals};
+use crate::proto::codec::{Parameters, av1, h264, h265, mjpeg, nal::nals};
 
 /// A video unit looked at from outside.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,14 +40,15 @@ pub(super) fn wholeness(parameters: &Parameters, unit: &[u8]) -> Wholeness {
                     | NalKind::Cra
             )
         }),
-        Parameters::Aac(_) | Parameters::G711(_) => {
-            if unit.is_empty() {
-                Wholeness::NoPicture
-            } else {
-                Wholeness::Whole
-            }
-        }
+        // Their depacketizers let nothing pass that lacks its beginning.
+        Parameters::Av1(_) => whole_if(av1::has_picture(unit)),
+        Parameters::Mjpeg(_) => whole_if(mjpeg::is_picture(unit)),
+        _ => whole_if(!unit.is_empty()),
     }
+}
+
+const fn whole_if(whole: bool) -> Wholeness {
+    if whole { Wholeness::Whole } else { Wholeness::NoPicture }
 }
 
 fn slices(
@@ -115,6 +116,6 @@ fn is_delimiter(parameters: &Parameters, nal: &[u8]) -> bool {
     match parameters {
         Parameters::H264(_) => h264::NalKind::of(nal) == h264::NalKind::Aud,
         Parameters::H265(_) => h265::NalKind::of(nal) == h265::NalKind::Aud,
-        Parameters::Aac(_) | Parameters::G711(_) => false,
+        _ => false,
     }
 }

@@ -111,11 +111,17 @@ impl Archive {
                 && place.after.is_none_or(|after| key > after)
         };
         let open = self.inner.volumes.open_segments().of(stream);
-        let open = open.into_iter().filter(|o| {
+        let (past, open): (Vec<_>, Vec<_>) = open.into_iter().partition(|o| {
             let progress = o.progress();
-            fits(&o.opened) && (!progress.finished || progress.end > place.from)
+            progress.finished && progress.end <= place.from
         });
+        let open = open.into_iter().filter(|o| fits(&o.opened));
         let open = open.min_by_key(|o| (o.opened.start, o.opened.id));
+        // A row that is not complete has no end and seems to hold all that follows, for seconds
+        // after the next segment has begun: what the registry knows of its end counts.
+        let past = |row: &model::Segment| {
+            !row.closed && past.iter().any(|open| open.opened.id == row.opened.id)
+        };
 
         let range = place.from.max(stretch.start)..until;
         let mut after = place.after;
@@ -125,7 +131,7 @@ impl Archive {
                 store.segments_overlapping(stream, range.clone(), after, limits::PAGE).await?;
             let last = page.last().map(|r| (r.opened.start, r.opened.id));
             let full = page.len() >= limits::PAGE as usize;
-            if let Some(row) = page.into_iter().find(|r| fits(&r.opened)) {
+            if let Some(row) = page.into_iter().find(|row| fits(&row.opened) && !past(row)) {
                 break Some(row);
             }
             if !full {

@@ -418,8 +418,9 @@ impl Segmenter {
             }
             return;
         }
-        let video = track.is_some_and(|t| t.parameters.is_video());
-        if leads && ((video && starts) || segment.is_full(timescale, &held.unit)) {
+        // Where every picture is one to begin with, a fragment each would be mostly tables.
+        let cuts = track.is_some_and(|t| !t.parameters.is_all_random_access());
+        if leads && ((cuts && starts) || segment.is_full(timescale, &held.unit)) {
             self.flush(Flush::Before(held.unit.dts));
         }
         self.hold(held);

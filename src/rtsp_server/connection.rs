@@ -25,7 +25,7 @@ use tracing::debug;
 use super::{
     Place, Shared,
     delivery::{Command, Delivery, Event, Home, Identity, Seed, Sink},
-    entrance::Arrival,
+    entrance::{Arrival, Beside},
     footage::Resource,
     gate::Gate,
     multicast::{Group, Viewer},
@@ -122,14 +122,14 @@ impl<R: AsyncRead + Unpin> Driver<R> {
     where
         W: AsyncWrite + Unpin + Send + 'static,
     {
-        let Arrival { shared, peer, local, secure, by, token, place } = arrival;
+        let Arrival { shared, peer, local, secure, beside, by, token, place } = arrival;
+        let datagrams = beside == Beside::Datagrams;
         let (queue, writer) = writer::queue(writer, Arc::clone(&shared.counters));
         let writer = shared.tracker.spawn(writer.run());
         let settings = server::Settings {
             timeout: shared.settings.session_timeout,
-            // There is no SRTP: UDP would show to all what TLS was asked to hide.
-            udp: shared.ports.is_some() && !secure,
-            multicast: shared.groups.is_some() && !secure,
+            udp: shared.ports.is_some() && datagrams,
+            multicast: shared.groups.is_some() && datagrams,
         };
         let gate = Arc::new(Gate::new(shared.parts.access.clone(), peer, secure));
         let asker = Asker { shared: Arc::clone(&shared), gate, local, peer, queue: queue.clone() };

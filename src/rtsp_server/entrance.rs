@@ -24,6 +24,15 @@ use crate::proto::rtsp::{
     tunnel::{self, Half},
 };
 
+/// Whether packets may go beside the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Beside {
+    /// By UDP, to those who ask for it.
+    Datagrams,
+    /// Only on the connection itself.
+    Nothing,
+}
+
 /// What is known of a connection before its first request.
 pub(super) struct Arrival {
     pub(super) shared: Arc<Shared>,
@@ -31,6 +40,7 @@ pub(super) struct Arrival {
     pub(super) local: IpAddr,
     /// Nobody on the way can read along.
     pub(super) secure: bool,
+    pub(super) beside: Beside,
     /// When the first request must be complete.
     pub(super) by: Instant,
     pub(super) token: CancellationToken,
@@ -55,12 +65,15 @@ pub(super) async fn enter(
     };
     let by = Instant::now() + limits::HEADER;
     let peer = place.peer();
-    let mut arrival = Arrival { shared, peer, local, secure: false, by, token, place };
+    let beside = Beside::Datagrams;
+    let mut arrival = Arrival { shared, peer, local, secure: false, beside, by, token, place };
     let Some(tls) = tls else {
         let (reader, writer) = socket.into_split();
         return serve(arrival, reader, writer).await;
     };
     arrival.secure = true;
+    // There is no SRTP: datagrams would show to all what TLS was asked to hide.
+    arrival.beside = Beside::Nothing;
     let token = arrival.token.clone();
     let shaken = token.run_until_cancelled(timeout_at(by, tls.accept(socket))).await;
     match shaken {

@@ -4,6 +4,7 @@
 //! RtspServer ─▶ entrance ─▶ connection (drives proto::rtsp::server) ─▶ delivery (a task a session)
 //!   accept,       TLS,         questions: gate, directory, archive       footage ─▶ timeline ─▶ RTP
 //!   limits        tunnels      writer: one order for answers, packets    udp / writer
+//! Door ─▶ Seat ────────────────▶┘ (what HTTP carries here over WebSocket)
 //! ```
 //!
 //! # Invariants
@@ -17,6 +18,7 @@ mod connection;
 mod counters;
 mod delivery;
 mod directory;
+mod door;
 mod entrance;
 mod footage;
 mod gate;
@@ -48,6 +50,7 @@ use crate::{access::Access, clock::Clock, hub::Hub, playback::Archive};
 
 pub use counters::{Counters, DropReason, HistogramSnapshot};
 pub use directory::{Directory, DirectoryError, StreamRef};
+pub use door::{Door, Seat};
 pub use settings::{Multicast, Settings, Tls};
 pub use tls::{Certificates, TlsError};
 
@@ -107,6 +110,8 @@ struct Shared {
     orphans: orphans::Orphans,
     tunnels: Arc<tunnel::Tunnels>,
     tracker: TaskTracker,
+    /// Cancelled when [`RtspServer::run`] ends.
+    stop: CancellationToken,
     /// Connections an address has. Locked for a count only.
     addresses: Mutex<HashMap<IpAddr, usize>>,
     #[cfg(test)]
@@ -188,6 +193,7 @@ impl RtspServer {
             orphans: orphans::Orphans::default(),
             tunnels: Arc::default(),
             tracker: TaskTracker::new(),
+            stop: CancellationToken::new(),
             addresses: Mutex::default(),
             #[cfg(test)]
             script: None,
@@ -211,6 +217,12 @@ impl RtspServer {
     #[must_use]
     pub fn certificates(&self) -> Option<Arc<Certificates>> {
         self.secure.as_ref().map(|secure| Arc::clone(&secure.certificates))
+    }
+
+    /// The way in for connections that another server accepts.
+    #[must_use]
+    pub fn door(&self) -> Door {
+        Door(Arc::clone(&self.shared))
     }
 
     /// What it counts.
@@ -244,6 +256,7 @@ impl RtspServer {
             }
         }
         drop((self.listener, self.secure));
+        self.shared.stop.cancel();
         if let Some(groups) = &self.shared.groups {
             groups.stop();
         }

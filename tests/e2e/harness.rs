@@ -156,6 +156,16 @@ impl Camera {
         Self::start_with(dir, streams, &options, Some(login))
     }
 
+    /// Streams that are pipelines of GStreamer's.
+    pub(crate) fn launched(dir: &Path, streams: &[(&str, &str)]) -> Self {
+        let sent = dir.join("sent.jsonl");
+        let mut command = vec![tool("camera.py").display().to_string()];
+        command.extend(["--sent".to_owned(), sent.display().to_string()]);
+        command.extend(streams.iter().map(|(name, pipeline)| format!("{name}={pipeline}")));
+        let (child, port) = Self::spawn(&command, 0);
+        Self { child, port, sent, command, login: None }
+    }
+
     fn start_with(
         dir: &Path,
         streams: &[(&str, Clip)],

@@ -8,6 +8,7 @@
     reason = "a test that finds what it did not expect should stop there"
 )]
 
+mod codecs;
 mod crash;
 mod crowd;
 mod disk_full;
@@ -20,4 +21,5 @@ mod recording;
 mod retina_client;
 mod simulated;
 mod trick;
+mod websocket;
 mod when;

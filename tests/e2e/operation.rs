@@ -93,6 +93,11 @@ fn every_curl_command_of_the_readme_works_as_written() {
         ran += 1;
     }
     assert!(ran >= 3, "the README shows how to add a camera and how to look at it");
+    // The README gives it hours; these may not be among them.
+    let always = serde_json::json!({ "record": "always" });
+    let (status, answer) =
+        vedette.request(reqwest::Method::PATCH, "/cameras/front-door", Some(always));
+    assert_eq!(status, 200, "{answer}");
     vedette.wait_for_segments("front-door", 1);
 }
 

@@ -68,8 +68,9 @@ fn live555_sees_the_length_and_lands_where_it_is_put() {
                     .live555_units();
             assert_eq!(units[0].number, archive.key_at(*npt), "seek to {npt}");
             let landed = (units[0].number - archive.first) as f64 / FPS;
+            // live555 works it out from the sender reports, and on a busy machine not to the millisecond: a quarter of a picture.
             assert!(
-                (units[0].time - landed).abs() < 0.003,
+                (units[0].time - landed).abs() < 0.010,
                 "shown as {:.3}, is {landed:.3}",
                 units[0].time
             );

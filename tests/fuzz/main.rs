@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use proptest::{collection::vec, prelude::*, sample::Index, test_runner::Config};
 use vedette::proto::{
     access_unit::{Track, TrackIndex},
-    codec::{Parameters, aac, h264, h265, nal},
+    codec::{Parameters, aac, av1, h264, h265, mjpeg, nal, opus},
     fmp4,
     rtp::{self, rtcp},
     rtsp::{
@@ -174,6 +174,10 @@ fn parameter_sets(bytes: &[u8]) {
         .map(|p| (p.rfc6381(), p.in_band()));
     let _ = h265::Parameters::new(bytes.clone(), sets(2), vec![bytes.clone()]);
     let _ = aac::Parameters::new(bytes.clone()).map(|p| p.rfc6381());
+    let _ = av1::Parameters::new(bytes.clone()).map(|p| p.rfc6381());
+    av1::obus(&bytes).take(10_000).for_each(drop);
+    let _ = mjpeg::Picture::parse(&bytes).map(|picture| picture.for_rtp().is_ok());
+    let _ = opus::samples(&bytes);
     nal::nals(&bytes).take(10_000).for_each(drop);
 }
 

@@ -3,7 +3,7 @@
 
     camera.py [--address 127.0.0.1] [--port 0] [--user U --password P --digest|--basic] --sent FILE STREAM…
 
-A STREAM is `PATH=CLIP.mp4` (H.264 or H.265 video, AAC audio if it has some). Each access unit of video gets a SEI with its running
+A STREAM is `PATH=CLIP.mp4` (H.264 or H.265 video, AAC audio if it has some), or `PATH=( … )` with a pipeline of which nothing is logged. Each access unit of video gets a SEI with its running
 number ("vedette-unit:N"), so that a reader can say exactly which one it holds. FILE gets a line of JSON for each unit handed to the
 payloader: {"path","track","number","md5","pts"} (pts in seconds of the media's own time; md5 over the bytes of the slices or the
 raw AAC frame). `ready PORT` is printed once connections are taken. The camera runs until its standard input ends.
@@ -184,7 +184,11 @@ def main():
     mounts = server.get_mount_points()
     for stream in args.streams:
         name, path = stream.split("=", 1)
-        factory = Factory(name, Clip(path), log)
+        if path.startswith("("):
+            factory = GstRtspServer.RTSPMediaFactory()
+            factory.set_launch(path)
+        else:
+            factory = Factory(name, Clip(path), log)
         if args.user:
             permissions = GstRtspServer.RTSPPermissions()
             permissions.add_permission_for_role("user", GstRtspServer.RTSP_PERM_MEDIA_FACTORY_ACCESS, True)

@@ -228,6 +228,7 @@ impl Recorder {
             },
             store: store.clone(),
             access,
+            rtsp: None,
             archive,
             volumes,
             control: told.clone(),

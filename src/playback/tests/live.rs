@@ -115,6 +115,35 @@ async fn a_seek_into_the_open_segment_and_the_last_second_finds_the_newest_key_f
 }
 
 #[tokio::test]
+async fn a_seek_among_segments_whose_rows_are_not_complete_lands_where_it_was_asked() {
+    // No row is completed as long as this lasts.
+    let mut bench = Bench::syncing_each(Duration::from_secs(3_600)).await;
+    bench.record(2.0).await;
+    let mut camera = bench.camera(0.0);
+    bench.film(&mut camera, 30.3).await;
+    bench.on_disk(29.0).await;
+    let opened = async {
+        while bench.segments().await.len() < 14 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, opened).await.expect("rows are opened");
+    assert!(bench.segments().await.iter().all(|row| !row.closed));
+    // It has an end, so that the hub, which knows better, is not asked.
+    let mut reader = bench.archive.reader(bench.clip(None, Some(28.0)).await);
+    for (asked, key) in [(3.3, 3.0), (17.5, 17.0), (8.0, 8.0), (26.9, 26.0), (0.4, 0.0)] {
+        for target in [Target::Npt(seconds(asked)), Target::Wall(after(asked))] {
+            for direction in [Direction::Forward, Direction::Backward] {
+                let landing = reader.seek(target, direction).await.unwrap().expect("footage");
+                assert_eq!(landing.wall, after(key), "{target:?} {direction:?}");
+            }
+        }
+        let played = up_to(&mut reader, VIDEO, 279).await;
+        assert_whole(&played, VIDEO, (key * 10.0) as u64..280);
+    }
+}
+
+#[tokio::test]
 async fn a_pause_at_the_live_edge_goes_on_from_disk_at_the_very_unit() {
     let mut bench = Bench::new().await;
     bench.record(4.0).await;

@@ -112,6 +112,11 @@ fn seconds(s: f64) -> WallSpan {
 
 impl Bench {
     pub(crate) async fn new() -> Self {
+        Self::syncing_each(Duration::from_millis(20)).await
+    }
+
+    /// Rows are completed after a sync.
+    async fn syncing_each(sync_interval: Duration) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::manual(TEN);
         let store =
@@ -120,11 +125,8 @@ impl Bench {
         let root = dir.path().join("footage");
         std::fs::create_dir(&root).unwrap();
         let volume = VolumeSettings { path: root.clone(), max_bytes: None, min_free_bytes: 0 };
-        let settings = DiskSettings {
-            volumes: vec![volume],
-            sync_interval: Duration::from_millis(20),
-            ..DiskSettings::default()
-        };
+        let settings =
+            DiskSettings { volumes: vec![volume], sync_interval, ..DiskSettings::default() };
         let volumes = Volumes::open(settings).unwrap();
         let hub = Arc::new(Hub::new(Limits::default()));
         let stream = CameraStream {

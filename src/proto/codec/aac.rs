@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use super::bits::{Bits, End};
+
 /// Sampling frequencies by index (table 1.18); 15 stands for 24 explicit bits.
 const SAMPLE_RATES: [u32; 13] = [
     96_000, 88_200, 64_000, 48_000, 44_100, 32_000, 24_000, 22_050, 16_000, 12_000, 11_025, 8_000,
@@ -31,6 +33,12 @@ pub struct Parameters {
 #[error("AudioSpecificConfig: {0}")]
 pub struct ConfigError(pub &'static str);
 
+impl From<End> for ConfigError {
+    fn from(_: End) -> Self {
+        Self("too short")
+    }
+}
+
 impl Parameters {
     /// Parses an AudioSpecificConfig. SBR signalled only behind the configuration proper (implicit
     /// and backward-compatible signalling) is left to the decoder.
@@ -38,14 +46,31 @@ impl Parameters {
         if config.len() > MAX_CONFIG {
             return Err(ConfigError("too long"));
         }
-        let mut bits = Bits { data: &config, at: 0 };
-        let object_type = audio_object_type(&mut bits)?;
-        let sample_rate = sampling_frequency(&mut bits)?;
+        let (read, _) = Self::read(&mut Bits::new(&config))?;
+        Ok(Self { config, ..read })
+    }
+
+    /// The one that stands among other bits (LATM), and passes over it.
+    pub fn embedded(bits: &mut Bits<'_>) -> Result<Self, ConfigError> {
+        let start = *bits;
+        let (_, length_known) = Self::read(bits)?;
+        if !length_known {
+            return Err(ConfigError("object type or channels that cannot stand among other bits"));
+        }
+        let config = start.copy(bits.position() - start.position())?;
+        Self::new(config.into())
+    }
+
+    /// All but the bytes; and whether it ends where `bits` then stands: further fields of some
+    /// object types, and what names channels one by one, are not read to their end.
+    fn read(bits: &mut Bits<'_>) -> Result<(Self, bool), ConfigError> {
+        let object_type = audio_object_type(bits)?;
+        let sample_rate = sampling_frequency(bits)?;
         let channel_configuration = bits.read(4)?;
         let mut core = object_type;
         if matches!(object_type, 5 | 29) {
-            sampling_frequency(&mut bits)?;
-            core = audio_object_type(&mut bits)?;
+            sampling_frequency(bits)?;
+            core = audio_object_type(bits)?;
         }
         // GASpecificConfig (§4.4.1), which all of these share.
         if !matches!(core, 1..=4 | 6 | 7 | 17 | 19..=23) {
@@ -63,7 +88,7 @@ impl Parameters {
         }
         bits.read(1)?; // extensionFlag
         let channels = match channel_configuration {
-            0 => program_config_channels(&mut bits)?,
+            0 => program_config_channels(bits)?,
             count @ 1..=6 => u8::try_from(count).unwrap_or(0),
             7 | 12 | 14 => 8,
             11 => 7,
@@ -72,7 +97,9 @@ impl Parameters {
         if channels == 0 {
             return Err(ConfigError("no channels"));
         }
-        Ok(Self { config, sample_rate, channels, frame_length, object_type })
+        let length_known = matches!(core, 1..=4) && channel_configuration != 0;
+        let config = Bytes::new();
+        Ok((Self { config, sample_rate, channels, frame_length, object_type }, length_known))
     }
 
     /// AAC-LC with frames of 1,024 samples, as for a stream described by rate and channels only.
@@ -145,23 +172,6 @@ fn program_config_channels(bits: &mut Bits<'_>) -> Result<u8, ConfigError> {
         bits.read(4)?;
     }
     u8::try_from(channels).map_err(|_| ConfigError("too many channels"))
-}
-
-/// Most significant bit first.
-struct Bits<'a> {
-    data: &'a [u8],
-    at: usize,
-}
-
-impl Bits<'_> {
-    fn read(&mut self, count: u32) -> Result<u32, ConfigError> {
-        (0..count).try_fold(0, |value, _| {
-            let byte = self.data.get(self.at / 8).ok_or(ConfigError("too short"))?;
-            let bit = (byte >> (7 - self.at % 8)) & 1;
-            self.at += 1;
-            Ok(value << 1 | u32::from(bit))
-        })
-    }
 }
 
 #[cfg(test)]

@@ -77,7 +77,8 @@ impl DtsFromPts {
         }
     }
 
-    /// For sound, which is sent in the order it is heard.
+    /// For sound, which is sent in the order it is heard, and for pictures that are sent in the order
+    /// they are shown (MJPEG; of AV1 each temporal unit shows one).
     #[must_use]
     pub fn in_order() -> Self {
         Self { reorders: false, ..Self::new(Some(0), MediaTime::from_ticks(1)) }
@@ -89,7 +90,7 @@ impl DtsFromPts {
         let (reorder, rate) = match &track.parameters {
             Parameters::H264(p) => (p.reorder, p.frame_rate),
             Parameters::H265(p) => (p.reorder, p.frame_rate),
-            Parameters::Aac(_) | Parameters::G711(_) => return Self::in_order(),
+            _ => return Self::in_order(),
         };
         // A declared rate is often a lie, but only the first units' spacing hangs on it.
         let (numerator, denominator) = rate.unwrap_or((25, 1));

@@ -2,8 +2,8 @@
 
 use bytes::Bytes;
 use mp4_atom::{
-    Atom, Audio, Avc1, Avc3, Avcc, AvccExt, Decode, Encode, Hev1, Hvc1, HvcCArray, Hvcc, Mp4a,
-    Visual,
+    Atom, Audio, Av01, Av1c, Avc1, Avc3, Avcc, AvccExt, Decode, Dops, Encode, Hev1, Hvc1,
+    HvcCArray, Hvcc, Jpeg, Mp4a, Opus, Visual,
     esds::{DecoderConfig, DecoderSpecific, EsDescriptor, SLConfig},
 };
 
@@ -14,7 +14,7 @@ use super::{
 };
 use crate::proto::{
     access_unit::Track,
-    codec::{Parameters, aac, g711, h264, h265},
+    codec::{Parameters, aac, av1, g711, h264, h265, mjpeg, opus, pcm},
 };
 
 /// ISO/IEC 14496-1 table 5: MPEG-4 audio.
@@ -53,13 +53,43 @@ pub(super) fn write(track: &Track, out: &mut Vec<u8>) -> Result<(), WriteError> 
                 g711::Law::Mu => b"ulaw",
                 g711::Law::A => b"alaw",
             };
-            put_box(out, kind, |out| {
-                audio(p.channels, p.sample_rate)
-                    .encode(out)
-                    .map_err(|_| WriteError::Encode("audio sample entry"))
-            })
+            plain_audio(out, kind, p.channels, p.sample_rate)
+        }
+        Parameters::Pcm(p) => plain_audio(out, b"twos", p.channels, p.sample_rate),
+        Parameters::Mjpeg(p) => {
+            let entry = Jpeg { visual: visual(p.width, p.height)?, ..Jpeg::default() };
+            entry.encode(out).map_err(|_| WriteError::Encode("jpeg"))
+        }
+        Parameters::Av1(p) => {
+            let entry =
+                Av01 { visual: visual(p.width, p.height)?, av1c: av1c(p)?, ..Av01::default() };
+            entry.encode(out).map_err(|_| WriteError::Encode("av01"))
+        }
+        Parameters::Opus(p) => {
+            let dops = Dops {
+                output_channel_count: p.channels,
+                pre_skip: p.pre_skip,
+                input_sample_rate: p.input_sample_rate,
+                output_gain: 0,
+                channel_mapping: None,
+            };
+            let entry = Opus { audio: audio(p.channels, opus::CLOCK_RATE), dops, btrt: None };
+            entry.encode(out).map_err(|_| WriteError::Encode("Opus"))
         }
     }
+}
+
+fn plain_audio(
+    out: &mut Vec<u8>,
+    kind: &[u8; 4],
+    channels: u8,
+    sample_rate: u32,
+) -> Result<(), WriteError> {
+    put_box(out, kind, |out| {
+        audio(channels, sample_rate)
+            .encode(out)
+            .map_err(|_| WriteError::Encode("audio sample entry"))
+    })
 }
 
 fn visual(width: u32, height: u32) -> Result<Visual, WriteError> {
@@ -129,6 +159,23 @@ fn hvcc(p: &h265::Parameters) -> Result<Hvcc, WriteError> {
     })
 }
 
+/// AV1 ISO BMFF binding §2.3.3.
+fn av1c(p: &av1::Parameters) -> Result<Av1c, WriteError> {
+    Ok(Av1c {
+        seq_profile: p.profile,
+        seq_level_idx_0: p.level,
+        seq_tier_0: p.high_tier,
+        high_bitdepth: p.colour.depth > 8,
+        twelve_bit: p.colour.depth == 12,
+        monochrome: p.colour.monochrome,
+        chroma_subsampling_x: p.colour.halved_across,
+        chroma_subsampling_y: p.colour.halved_down,
+        chroma_sample_position: p.colour.position,
+        initial_presentation_delay: None,
+        config_obus: set(&p.sequence_header)?,
+    })
+}
+
 fn set(nal: &Bytes) -> Result<Vec<u8>, WriteError> {
     if nal.len() > limits::PARAMETER_SET {
         return Err(WriteError::TooLarge("parameter set"));
@@ -173,6 +220,35 @@ pub(super) fn read(entry: Child<'_>, timescale: u32) -> Result<Parameters, ReadE
         }
         b"ulaw" => from_g711(entry, g711::Law::Mu, timescale),
         b"alaw" => from_g711(entry, g711::Law::A, timescale),
+        b"twos" => {
+            let (channels, sample_rate) = from_plain_audio(entry, timescale)?;
+            Ok(Parameters::Pcm(pcm::Parameters { sample_rate, channels }))
+        }
+        b"jpeg" => {
+            let visual = decode::<Jpeg>(entry, "jpeg")?.visual;
+            let (width, height) = (visual.width.into(), visual.height.into());
+            Ok(Parameters::Mjpeg(mjpeg::Parameters { width, height }))
+        }
+        b"av01" => {
+            let obus = decode::<Av01>(entry, "av01")?.av1c.config_obus;
+            let header = av1::sequence_header_of(&obus).ok_or(ReadError::Damaged("av1C"))?;
+            av1::Parameters::new(Bytes::copy_from_slice(header))
+                .map(Parameters::Av1)
+                .map_err(|_| ReadError::Damaged("av1C"))
+        }
+        b"Opus" => {
+            let dops = decode::<Opus>(entry, "Opus")?.dops;
+            // More channels than two come with a table of streams, which nobody who writes these
+            // files has.
+            if dops.channel_mapping.is_some() || !matches!(dops.output_channel_count, 1 | 2) {
+                return Err(ReadError::Damaged("dOps"));
+            }
+            Ok(Parameters::Opus(opus::Parameters {
+                channels: dops.output_channel_count,
+                pre_skip: dops.pre_skip,
+                input_sample_rate: dops.input_sample_rate,
+            }))
+        }
         kind => Err(ReadError::UnknownCodec(String::from_utf8_lossy(kind).into_owned())),
     }
 }
@@ -212,6 +288,12 @@ fn from_hvcc(hvcc: Hvcc) -> Result<Parameters, ReadError> {
 }
 
 fn from_g711(entry: Child<'_>, law: g711::Law, timescale: u32) -> Result<Parameters, ReadError> {
+    let (channels, sample_rate) = from_plain_audio(entry, timescale)?;
+    Ok(Parameters::G711(g711::Parameters { law, sample_rate, channels }))
+}
+
+/// Channels and samples a second.
+fn from_plain_audio(entry: Child<'_>, timescale: u32) -> Result<(u8, u32), ReadError> {
     let mut reader = Reader::new(entry.body);
     let channels = reader.bytes(16).and_then(|_| reader.u16());
     let sample_rate = reader.bytes(6).and_then(|_| reader.u16()).map(u32::from);
@@ -220,6 +302,5 @@ fn from_g711(entry: Child<'_>, law: g711::Law, timescale: u32) -> Result<Paramet
         .filter(|&channels| channels > 0)
         .ok_or(ReadError::Damaged("audio sample entry"))?;
     let sample_rate = sample_rate.ok_or(ReadError::Damaged("audio sample entry"))?;
-    let sample_rate = if sample_rate == 0 { timescale } else { sample_rate };
-    Ok(Parameters::G711(g711::Parameters { law, sample_rate, channels }))
+    Ok((channels, if sample_rate == 0 { timescale } else { sample_rate }))
 }

@@ -3,4 +3,5 @@
 
 mod damage;
 mod foreign;
+mod foreign_codecs;
 mod made_up;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::proto::{
     access_unit::{Track, TrackIndex},
-    codec::{aac, h264, h265},
+    codec::{aac, g711, h264, h265},
     rtsp::message::InterleavedFrame,
     time::{MediaTime, Timescale, WallTime},
 };

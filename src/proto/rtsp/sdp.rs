@@ -17,7 +17,7 @@ use bytes::Bytes;
 use super::headers::{ClockRange, Npt, NptRange, Range};
 use crate::proto::{
     access_unit::{Track, TrackIndex},
-    codec::{Parameters, aac, g711, h264, h265},
+    codec::{Parameters, aac, av1, g711, h264, h265, opus, pcm},
     time::{WallSpan, WallTime},
 };
 
@@ -130,12 +130,19 @@ fn write_track(to: &mut String, index: TrackIndex, track: &Track, extent: Extent
             };
             write!(to, "{name}/{rate}/{}\r\n", p.channels)?;
         }
+        Parameters::Mjpeg(_) => write!(to, "JPEG/{rate}\r\n")?,
+        Parameters::Av1(_) => write!(to, "AV1/{rate}\r\n")?,
+        // Two, whatever is sent (RFC 7587 §7).
+        Parameters::Opus(_) => write!(to, "opus/{rate}/2\r\n")?,
+        Parameters::Pcm(p) => write!(to, "L16/{rate}/{}\r\n", p.channels)?,
     }
     let format = match &track.parameters {
         Parameters::H264(p) => h264_format(p),
         Parameters::H265(p) => h265_format(p),
         Parameters::Aac(p) => aac_format(p),
-        Parameters::G711(_) => String::new(),
+        Parameters::Av1(p) => av1_format(p),
+        Parameters::Opus(p) => opus_format(p),
+        Parameters::G711(_) | Parameters::Mjpeg(_) | Parameters::Pcm(_) => String::new(),
     };
     if !format.is_empty() {
         write!(to, "a=fmtp:{payload_type} {format}\r\n")?;
@@ -179,6 +186,16 @@ fn aac_format(p: &aac::Parameters) -> String {
     )
 }
 
+/// RTP payload format for AV1 §7.2.1.
+fn av1_format(p: &av1::Parameters) -> String {
+    format!("profile={};level-idx={};tier={}", p.profile, p.level, u8::from(p.high_tier))
+}
+
+/// RFC 7587 §6.1.
+fn opus_format(p: &opus::Parameters) -> String {
+    format!("sprop-stereo={}", u8::from(p.channels > 1))
+}
+
 fn base64_list<'a>(nals: impl IntoIterator<Item = &'a Bytes>) -> String {
     nals.into_iter().map(|nal| STANDARD.encode(nal)).collect::<Vec<_>>().join(",")
 }
@@ -188,7 +205,8 @@ fn frame_rate(parameters: &Parameters) -> Option<f64> {
     let (numerator, denominator) = match parameters {
         Parameters::H264(p) => p.frame_rate?,
         Parameters::H265(p) => p.frame_rate?,
-        Parameters::Aac(_) | Parameters::G711(_) => return None,
+        Parameters::Av1(p) => p.frame_rate?,
+        _ => return None,
     };
     let rate = f64::from(numerator) / f64::from(denominator);
     FRAME_RATES.contains(&rate).then(|| (rate * 1_000.0).round() / 1_000.0)
@@ -226,6 +244,8 @@ pub fn payload_type(track: TrackIndex, parameters: &Parameters) -> u8 {
             g711::Law::Mu => 0,
             g711::Law::A => 8,
         },
+        Parameters::Pcm(pcm::Parameters { sample_rate: 44_100, channels: 2 }) => 10,
+        Parameters::Pcm(pcm::Parameters { sample_rate: 44_100, channels: 1 }) => 11,
         // 7 bits: no stream has 32 tracks.
         _ => FIRST_DYNAMIC.saturating_add(track.0).min(127),
     }

@@ -9,7 +9,6 @@ use crate::{
     hub::{Position, Run},
     proto::{
         access_unit::{AccessUnit, Track, TrackIndex},
-        codec::Parameters,
         fmp4::Sample,
         reason::GapReason,
         time::{MediaTime, Timescale, WallSpan, WallTime},
@@ -224,18 +223,13 @@ fn ticks_u32(span: MediaTime) -> u32 {
 
 /// How long a unit lasts whose next one is not known.
 fn alone(track: &Track, unit: &AccessUnit, before: Option<u32>) -> u32 {
-    let rate = u64::from(track.timescale.get());
-    let of_audio = |samples: u64, sample_rate: u32| {
-        let ticks = (samples * rate).checked_div(u64::from(sample_rate))?;
-        u32::try_from(ticks).ok().filter(|&t| t > 0)
-    };
-    let nominal = match &track.parameters {
-        Parameters::Aac(p) => of_audio(u64::from(p.frame_length), p.sample_rate),
-        Parameters::G711(p) => {
-            of_audio(unit.len() as u64 / u64::from(p.channels.max(1)), p.sample_rate)
-        }
-        _ => None,
+    let nominal = || {
+        let (sample_rate, _) = track.parameters.sound()?;
+        // The head of sound is empty.
+        let samples = track.parameters.samples(&unit.body)?;
+        let ticks = samples.checked_mul(track.timescale.get().into())?;
+        u32::try_from(ticks.checked_div(sample_rate.into())?).ok().filter(|&t| t > 0)
     };
     // Video of which there is but one unit: a frame at the usual rate.
-    nominal.or(before).unwrap_or(track.timescale.get() / 25)
+    nominal().or(before).unwrap_or(track.timescale.get() / 25)
 }

@@ -97,6 +97,9 @@ impl Replaying {
 
 /// Whether other pictures are decoded from this one. What cannot be told is kept.
 fn is_referred_to(unit: &AccessUnit, track: &Track) -> bool {
+    if !matches!(track.parameters, Parameters::H264(_) | Parameters::H265(_)) {
+        return true;
+    }
     let mut rest = unit.body.as_ref();
     while let Some((length, tail)) = rest.split_first_chunk::<4>() {
         let length = usize::try_from(u32::from_be_bytes(*length)).unwrap_or(usize::MAX);

@@ -139,7 +139,9 @@ impl TrackOut {
         let same = now.timescale == self.described.timescale
             && match (&self.described.parameters, &now.parameters) {
                 (Parameters::H264(_), Parameters::H264(_))
-                | (Parameters::H265(_), Parameters::H265(_)) => true,
+                | (Parameters::H265(_), Parameters::H265(_))
+                | (Parameters::Av1(_), Parameters::Av1(_))
+                | (Parameters::Mjpeg(_), Parameters::Mjpeg(_)) => true,
                 // What a sound decoder needs stands in the SDP alone.
                 (described, now) => described == now,
             };

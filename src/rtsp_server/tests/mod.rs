@@ -11,6 +11,7 @@ mod multicast;
 mod recorded;
 mod replay;
 pub(super) mod script;
+mod socket;
 mod time_shift;
 mod tls;
 mod trick;
@@ -166,6 +167,7 @@ struct Bench {
     counters: Arc<Counters>,
     address: std::net::SocketAddr,
     tls: Option<std::net::SocketAddr>,
+    door: Door,
     certificates: Option<Arc<Certificates>>,
     token: CancellationToken,
     server: JoinHandle<()>,
@@ -208,10 +210,11 @@ impl Bench {
         Arc::get_mut(&mut server.shared).unwrap().script = script.map(Arc::new);
         let (address, counters) = (server.local_addr(), server.counters());
         let (tls, certificates) = (server.tls_addr(), server.certificates());
+        let door = server.door();
         let token = CancellationToken::new();
         let tracker = TaskTracker::new();
         let server = tracker.spawn(server.run(token.clone()));
-        Self { hub, clock, counters, address, tls, certificates, token, server, tracker }
+        Self { hub, clock, counters, address, tls, door, certificates, token, server, tracker }
     }
 
     async fn client(&self) -> Client {

@@ -18,7 +18,7 @@ use crate::proto::{
     time::{MediaTime, Timescale, WallTime},
 };
 
-fn run(program: &str, arguments: &[&str]) -> Vec<u8> {
+pub(super) fn run(program: &str, arguments: &[&str]) -> Vec<u8> {
     let done = Command::new(program)
         .args(["-hide_banner", "-v", "error"])
         .args(arguments)
@@ -29,10 +29,12 @@ fn run(program: &str, arguments: &[&str]) -> Vec<u8> {
     done.stdout
 }
 
-const PICTURES: &[&str] = &["-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25", "-t", "4.2"];
-const SOUND: &[&str] = &["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=44100", "-t", "4.2"];
+pub(super) const PICTURES: &[&str] =
+    &["-f", "lavfi", "-i", "testsrc2=size=320x240:rate=25", "-t", "4.2"];
+pub(super) const SOUND: &[&str] =
+    &["-f", "lavfi", "-i", "sine=frequency=440:sample_rate=44100", "-t", "4.2"];
 
-fn encode(input: &[&str], output: &[&str]) -> Vec<u8> {
+pub(super) fn encode(input: &[&str], output: &[&str]) -> Vec<u8> {
     run("ffmpeg", &[input, output, &["pipe:1"]].concat())
 }
 
@@ -71,7 +73,7 @@ fn find(unit: &Bytes, is: impl Fn(&[u8]) -> bool) -> Bytes {
 }
 
 /// One track as ingest would publish it.
-struct Footage {
+pub(super) struct Footage {
     track: Track,
     units: Vec<(Stamp, Bytes)>,
 }
@@ -84,7 +86,7 @@ impl Footage {
         Self { units: pts.iter().map(stamp).zip(units).collect(), track }
     }
 
-    fn paced(track: Track, ticks: i64, units: Vec<Bytes>) -> Self {
+    pub(super) fn paced(track: Track, ticks: i64, units: Vec<Bytes>) -> Self {
         let pts: Vec<_> = (0..units.len() as i64).map(|n| n * ticks).collect();
         Self::new(track, &pts, units)
     }
@@ -304,7 +306,7 @@ fn assert_plays(file: &File, bytes: &[u8], up_to: u64) {
 }
 
 /// Closed, open, cut at each fragment and at some bytes between: a player finds what is there.
-fn assert_whole(footage: &[Footage]) -> File {
+pub(super) fn assert_whole(footage: &[Footage]) -> File {
     let mut file = mux(footage);
     let open = file.bytes.clone();
     let open_len = open.len() as u64;
@@ -321,7 +323,7 @@ fn assert_whole(footage: &[Footage]) -> File {
 }
 
 /// Decodes it all; ffmpeg prints what it does not like.
-fn assert_decodes(file: &File) {
+pub(super) fn assert_decodes(file: &File) {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("segment.mp4");
     std::fs::write(&path, &file.bytes).expect("written");

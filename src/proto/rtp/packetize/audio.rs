@@ -1,4 +1,4 @@
-//! AAC-hbr (RFC 3640 §3.3.6) and G.711 (RFC 3551 §4.5.14).
+//! AAC-hbr (RFC 3640 §3.3.6), G.711 and L16 (RFC 3551 §4.5), Opus (RFC 7587).
 
 use super::{super::batch::Writer, PacketizeError};
 
@@ -26,7 +26,7 @@ pub(super) fn write_aac(len: usize, max: usize, to: &mut Writer<'_>) -> Result<(
 
 /// Samples, cut between sampling instants of `frame` bytes. No marker: it would say that silence
 /// went before (RFC 3551 §4.1).
-pub(super) fn write_g711(len: usize, frame: usize, max: usize, to: &mut Writer<'_>) {
+pub(super) fn write_samples(len: usize, frame: usize, max: usize, to: &mut Writer<'_>) {
     let instants = (max / frame).max(1);
     let most = instants * frame;
     for start in (0..len).step_by(most) {
@@ -35,4 +35,21 @@ pub(super) fn write_g711(len: usize, frame: usize, max: usize, to: &mut Writer<'
         to.end();
         to.later(instants as u32);
     }
+}
+
+/// One Opus packet, which must not be cut. No marker: it would say that silence went before.
+pub(super) fn write_opus(
+    len: usize,
+    max: usize,
+    to: &mut Writer<'_>,
+) -> Result<(), PacketizeError> {
+    if len > max {
+        return Err(PacketizeError::TooLong(len));
+    }
+    if len > 0 {
+        to.begin(&[]);
+        to.payload(0..len);
+        to.end();
+    }
+    Ok(())
 }
