@@ -68,10 +68,43 @@ pub(super) struct CameraSet {
     listeners: Listeners,
     /// Cancelled only when the drain takes too long.
     stop: CancellationToken,
-    /// Small and sync-only: looked up by the API and the metrics, changed under `changes`.
-    streams: Mutex<BTreeMap<StreamId, Arc<Stream>>>,
+    /// Looked up by the API and the metrics, changed under `changes`.
+    streams: Arc<Streams>,
     /// Changes come one after another; `true` once shut down.
     changes: tokio::sync::Mutex<bool>,
+}
+
+/// The streams that are configured. Small and sync-only.
+#[derive(Default)]
+pub(super) struct Streams(Mutex<BTreeMap<StreamId, Arc<Stream>>>);
+
+impl Streams {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<StreamId, Arc<Stream>>> {
+        // Poison only says that somebody panicked while looking.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all(&self) -> Vec<Arc<Stream>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Something happened at a camera: its streams that are recorded by events hear of it.
+    pub(super) fn event(
+        &self,
+        clock: &Clock,
+        camera: CameraId,
+        kind: &str,
+        start: WallTime,
+        end: Option<WallTime>,
+    ) {
+        let (wall, now) = (clock.now(), Instant::now());
+        for stream in self.all().into_iter().filter(|s| s.plan.camera == camera) {
+            let Order { enabled, mode, when } = &stream.plan.order;
+            if *enabled && *mode == RecordMode::Events && when.events.wants(kind) {
+                stream.director.event(Window::around(&when.events, start, end, wall, now));
+            }
+        }
+    }
 }
 
 /// Everything about a stream that, when it changes, changes what runs.
@@ -149,14 +182,16 @@ impl Stream {
 impl CameraSet {
     pub(super) fn new(parts: Parts) -> Self {
         let coverage = CoverageCache::new(parts.store.clone(), parts.clock.clone());
-        let listeners = Listeners::new(parts.store.clone(), parts.clock.clone());
+        let streams = Arc::<Streams>::default();
+        let listeners =
+            Listeners::new(Arc::clone(&streams), parts.store.clone(), parts.clock.clone());
         Self {
             listeners,
             parts,
             connects: Connects::default(),
             coverage,
             stop: CancellationToken::new(),
-            streams: Mutex::default(),
+            streams,
             changes: tokio::sync::Mutex::new(false),
         }
     }
@@ -180,7 +215,7 @@ impl CameraSet {
 
     /// Every stream, running or not.
     pub(super) fn all(&self) -> Vec<Arc<Stream>> {
-        self.lock().values().cloned().collect()
+        self.streams.all()
     }
 
     /// How many watch a stream.
@@ -193,8 +228,7 @@ impl CameraSet {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<StreamId, Arc<Stream>>> {
-        // Poison only says that somebody panicked while looking.
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+        self.streams.lock()
     }
 
     async fn make_it_so(&self, camera: &Camera, reason: GapReason) {
@@ -309,13 +343,7 @@ impl CameraControl for CameraSet {
     }
 
     fn event(&self, camera: CameraId, kind: &str, start: WallTime, end: Option<WallTime>) {
-        let (wall, now) = (self.parts.clock.now(), Instant::now());
-        for stream in self.all().into_iter().filter(|s| s.plan.camera == camera) {
-            let Order { enabled, mode, when } = &stream.plan.order;
-            if *enabled && *mode == RecordMode::Events && when.events.wants(kind) {
-                stream.director.event(Window::around(&when.events, start, end, wall, now));
-            }
-        }
+        self.streams.event(&self.parts.clock, camera, kind, start, end);
     }
 
     fn completeness(&self, stream: StreamId) -> BoxFuture<'_, Option<Completeness>> {

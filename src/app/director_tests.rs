@@ -214,6 +214,7 @@ fn camera(clock: &Clock, mode: RecordMode) -> Camera {
         created: clock.now(),
         updated: clock.now(),
         sealed_broken: false,
+        onvif: None,
     }
 }
 

@@ -1,4 +1,5 @@
-//! Which cameras are listened to by ONVIF: those that are on, say where, and want it.
+//! Which cameras are listened to by ONVIF: those that are on, say where, and want it. What they tell
+//! is told to their directors, as what comes over the API is.
 
 use std::{
     collections::BTreeMap,
@@ -8,6 +9,7 @@ use std::{
 use futures_util::future::join_all;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::cameras::Streams;
 use crate::{
     clock::Clock,
     id::{CameraId, Slug},
@@ -19,6 +21,7 @@ use crate::{
 
 /// All listeners that run.
 pub(super) struct Listeners {
+    streams: Arc<Streams>,
     store: Store,
     clock: Clock,
     connects: Connects,
@@ -59,11 +62,11 @@ impl Plan {
 }
 
 impl Listeners {
-    pub(super) fn new(store: Store, clock: Clock) -> Self {
+    pub(super) fn new(streams: Arc<Streams>, store: Store, clock: Clock) -> Self {
         /// Subscribing costs a camera several requests; who waits loses nothing but some seconds.
         const AT_ONCE: usize = 16;
         let connects = Connects::new(AT_ONCE);
-        Self { store, clock, connects, running: Mutex::default() }
+        Self { streams, store, clock, connects, running: Mutex::default() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<CameraId, Arc<Running>>> {
@@ -93,7 +96,9 @@ impl Listeners {
             let password = plan.password.clone();
             Login { username, password: password.unwrap_or_else(|| Secret::new(String::new())) }
         });
+        let (streams, of, clock) = (Arc::clone(&self.streams), camera.id, self.clock.clone());
         let listener = Listener {
+            tell: Arc::new(move |kind, start, end| streams.event(&clock, of, kind, start, end)),
             camera: camera.id,
             slug: plan.slug.clone(),
             device: onvif::device(plan.onvif.clone(), login, self.clock.clone()),

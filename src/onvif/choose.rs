@@ -110,6 +110,41 @@ mod tests {
     }
 
     #[test]
+    fn where_several_would_do_the_choice_does_not_depend_on_chance() {
+        use VideoCodec::{H264, H265, Other};
+        // Two lenses: the one that is listed first, with its own small stream, though the other's are larger.
+        let lenses = [
+            profile("left", "a", H264, 1_920, 1_080),
+            profile("right", "b", H264, 3_840, 2_160),
+            profile("right small", "b", H264, 1_280, 720),
+            profile("left small", "a", H264, 640, 360),
+        ];
+        assert_eq!(chosen(&lenses), ("left", "left small"));
+        // A first profile of nothing that is recorded names no lens.
+        let odd_first =
+            [profile("odd", "a", Other("MPEG4".into()), 9, 9), profile("b", "b", H264, 640, 360)];
+        assert_eq!(chosen(&odd_first), ("b", "-"));
+        // Where the first names no lens, lenses are not told apart.
+        let unnamed = [profile("a", "", H264, 640, 360), profile("b", "b", H264, 1_920, 1_080)];
+        assert_eq!(chosen(&unnamed), ("b", "a"));
+        // Of the same size: what plays everywhere, then what is listed first.
+        let same = [
+            profile("h265", "", H265, 1_920, 1_080),
+            profile("first", "", H264, 1_920, 1_080),
+            profile("second", "", H264, 1_920, 1_080),
+            profile("small h265", "", H265, 640, 360),
+            profile("small first", "", H264, 640, 360),
+            profile("small second", "", H264, 640, 360),
+        ];
+        assert_eq!(chosen(&same), ("first", "small first"));
+        // Of unknown size it may be anything: better than nothing, and never the small one.
+        let unknown = [profile("unknown", "", H264, 0, 0)];
+        assert_eq!(chosen(&unknown), ("unknown", "-"));
+        let beside = [profile("unknown", "", H264, 0, 0), profile("known", "", H264, 640, 360)];
+        assert_eq!(chosen(&beside), ("known", "-"));
+    }
+
+    #[test]
     fn without_video_nothing_is_chosen() {
         assert_eq!(chosen(&[]), ("-", "-"));
         let odd = [profile("a", "", VideoCodec::Other("MPEG4".into()), 640, 480)];

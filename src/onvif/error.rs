@@ -48,6 +48,15 @@ pub enum OnvifError {
         /// The HTTP status.
         status: u16,
     },
+    /// It sends whoever asks to another address.
+    #[error(
+        "{address} sends whoever asks to another address, where nobody goes: name that host and port \
+         if they are the camera's"
+    )]
+    Redirect {
+        /// Host and port.
+        address: String,
+    },
     /// More than is ever read.
     #[error("the camera's answer is larger than {} KiB", .limit >> 10)]
     TooLarge {
@@ -116,6 +125,7 @@ impl OnvifError {
             Self::Connect { .. } => "unreachable",
             Self::NoAnswer { .. } => "no_answer",
             Self::NotHttp { .. } | Self::NotOnvif { .. } => "no_onvif",
+            Self::Redirect { .. } => "redirected",
             Self::TooLarge { .. } | Self::Malformed { .. } => "not_understood",
             Self::Unauthorized { .. } => "wrong_password",
             Self::Fault { .. } => "refused",
@@ -133,6 +143,7 @@ impl Failure for OnvifError {
             Self::Unauthorized { .. }
             | Self::NotHttp { .. }
             | Self::NotOnvif { .. }
+            | Self::Redirect { .. }
             | Self::Https
             | Self::NoMedia
             | Self::NoProfile
@@ -150,7 +161,9 @@ impl Failure for OnvifError {
             Self::Connect { .. } => GapReason::Unreachable,
             Self::NoAnswer { .. } => GapReason::Stalled,
             Self::Unauthorized { .. } => GapReason::Unauthorized,
-            Self::NotOnvif { .. } | Self::Fault { .. } | Self::Https => GapReason::Refused,
+            Self::NotOnvif { .. } | Self::Redirect { .. } | Self::Fault { .. } | Self::Https => {
+                GapReason::Refused
+            }
             Self::NotHttp { .. } | Self::TooLarge { .. } | Self::Malformed { .. } => {
                 GapReason::ProtocolError
             }

@@ -1,15 +1,19 @@
 //! One camera's events, supervised: subscribe, fetch, renew; and again after each failure, with a
-//! back-off. What it tells stands on the timeline as marks with source `onvif`.
+//! back-off. What it tells stands on the timeline as marks with source `onvif`, and is told to
+//! whoever records because of it, at once and again as long as it lasts.
 
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+use std::{
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
 };
-use std::time::Duration;
 
 use tokio::{
     sync::watch,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info_span};
@@ -29,6 +33,15 @@ use crate::{
 
 /// The source of these marks.
 const SOURCE: &str = "onvif";
+/// How often it is said of an event that it lasts. A camera says so only when it ends.
+const SAID_EVERY: Duration = Duration::from_secs(2);
+/// Of an event that lasts it is said that it lasts so much longer: a word that comes late must not
+/// cut the footage.
+const LASTS_ON: WallSpan = WallSpan::from_secs(4);
+
+/// Who wants to know what happens: its kind, when it began, and its end as far as that is known.
+/// Must not wait.
+pub type Tell = Arc<dyn Fn(&str, WallTime, Option<WallTime>) + Send + Sync>;
 
 /// Everything it takes to hear one camera.
 pub struct Listener {
@@ -42,6 +55,8 @@ pub struct Listener {
     pub store: Store,
     /// The recorder's clock.
     pub clock: Clock,
+    /// Hears of it too.
+    pub tell: Tell,
     /// Says how it goes.
     pub status: Arc<EventsStatus>,
     /// Shared by all listeners of the process.
@@ -191,7 +206,7 @@ impl Listener {
             let told = tokio::select! {
                 biased;
                 () = stop.cancelled() => return Ok(()),
-                told = subscription.pull() => told?,
+                told = self.meanwhile(notices, subscription.pull()) => told?,
             };
             self.status.heard.fetch_add(told.len() as u64, Relaxed);
             let (now, at) = (self.clock.now(), Instant::now());
@@ -208,7 +223,7 @@ impl Listener {
             if renewed.elapsed() >= limits::RENEW {
                 tokio::select! {
                     () = stop.cancelled() => return Ok(()),
-                    outcome = subscription.renew() => match outcome {
+                    outcome = self.meanwhile(notices, subscription.renew()) => match outcome {
                         // Some are renewed by being fetched from and know no other way. If this one is
                         // not, the next fetch fails, and a new subscription follows.
                         Ok(()) | Err(OnvifError::Fault { .. }) => renewed = Instant::now(),
@@ -219,6 +234,23 @@ impl Listener {
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 () = sleep_until(began + limits::PULL_PACE) => {}
+            }
+        }
+    }
+
+    /// Does `work`, and says meanwhile what lasts.
+    async fn meanwhile<F: Future>(&self, notices: &Notices, work: F) -> F::Output {
+        let mut work = pin!(work);
+        loop {
+            let mut lasts = false;
+            for (kind, start) in notices.lasting() {
+                lasts = true;
+                (self.tell)(kind, start, Some(self.clock.now() + LASTS_ON));
+            }
+            tokio::select! {
+                biased;
+                done = &mut work => return done,
+                () = sleep(SAID_EVERY), if lasts => {}
             }
         }
     }
@@ -239,6 +271,8 @@ impl Listener {
                     };
                     self.status.marked.fetch_add(1, Relaxed);
                     self.status.last_us.store(start.as_micros(), Relaxed);
+                    // Before it is written: footage matters more than its mark.
+                    (self.tell)(kind, start, lasts.then_some(start));
                     self.store.insert_mark(mark).await
                 }
                 Change::Until { id, end } => self.store.extend_mark(id, end).await,

@@ -6,6 +6,7 @@
 //!    │ describe ─▶ choose: main and sub        │ subscribe ─▶ Subscription
 //!    ▼                                         ▼
 //! Description                   listener (supervised) ─▶ notices (pure) ─▶ marks in the index
+//!                                                                       └▶ Tell: what records by events
 //! ```
 //!
 //! # Invariants
@@ -36,7 +37,7 @@ pub use client::device;
 pub use device::{Description, Device, Login, OfferedStream, Subscription, VideoCodec};
 pub use discovery::{Found, Search, search};
 pub use error::OnvifError;
-pub use listener::{EventsState, EventsStatus, Listener};
+pub use listener::{EventsState, EventsStatus, Listener, Tell};
 
 mod limits {
     use std::time::Duration;

@@ -159,6 +159,11 @@ impl Notices {
         until
     }
 
+    /// What lasts, and since when.
+    pub(super) fn lasting(&self) -> impl Iterator<Item = (&'static str, WallTime)> {
+        self.open.iter().map(|((kind, _), open)| (*kind, open.start))
+    }
+
     /// Nobody will hear of an end any more.
     pub(super) fn close(&mut self, now: WallTime) -> Vec<Change> {
         let until = self.all_until(now);

@@ -36,6 +36,8 @@ pub(super) struct Wire {
 struct Answer {
     status: StatusCode,
     challenge: Option<Challenge>,
+    /// It sends elsewhere: by HTTPS.
+    to_https: bool,
     body: Bytes,
 }
 
@@ -86,6 +88,8 @@ impl Wire {
             401 | 403 => return Err(OnvifError::Unauthorized { clock_off: None }),
             // Faults come with 400 or 500.
             200 | 400 | 500 => {}
+            300..=399 if answer.to_https => return Err(OnvifError::Https),
+            300..=399 => return Err(OnvifError::Redirect { address }),
             status => return Err(OnvifError::NotOnvif { address, status }),
         }
         let malformed = |detail: String| OnvifError::Malformed { detail };
@@ -171,6 +175,10 @@ impl Wire {
         let status = response.status();
         let values = response.headers().get_all(header::WWW_AUTHENTICATE).iter();
         let challenge = Challenge::strongest(values.filter_map(|v| v.to_str().ok()));
+        let location = response.headers().get(header::LOCATION).map(header::HeaderValue::as_bytes);
+        let to_https = location
+            .and_then(|l| l.get(..6))
+            .is_some_and(|scheme| scheme.eq_ignore_ascii_case(b"https:"));
         let body = match Limited::new(response.into_body(), limits::BODY).collect().await {
             Ok(body) => body.to_bytes(),
             Err(e) if e.is::<LengthLimitError>() => {
@@ -183,7 +191,7 @@ impl Wire {
                 });
             }
         };
-        Ok(Answer { status, challenge, body })
+        Ok(Answer { status, challenge, to_https, body })
     }
 }
 

@@ -108,6 +108,48 @@ async fn a_camera_that_is_asked_says_what_it_offers_and_whether_it_is_there_alre
 }
 
 #[tokio::test]
+async fn a_device_that_means_harm_is_refused_with_the_reason_and_added_nowhere() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    let bomb = "<!DOCTYPE a [<!ENTITY b \"ha\"><!ENTITY c \"&b;&b;\">]><a>&c;</a>";
+    let length = bomb.len();
+    for (answer, endless, reason) in [
+        ("HTTP/1.1 200 OK\r\n\r\n".to_owned(), true, "larger than 1024 KiB"),
+        (
+            format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{bomb}"),
+            false,
+            "document type",
+        ),
+    ] {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut device = tokio::task::JoinSet::new();
+        device.spawn(async move {
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let mut request = vec![0; 64 << 10];
+                let _ = stream.read(&mut request).await;
+                let _ = stream.write_all(answer.as_bytes()).await;
+                while endless && stream.write_all(&[b' '; 4_096]).await.is_ok() {}
+                // Read to its end, or else what was written may be lost.
+                while stream.read(&mut request).await.is_ok_and(|n| n > 0) {}
+            }
+        });
+        let recorder = Recorder::new().await;
+        let place = json!({ "host": "127.0.0.1", "port": port });
+        let asked = recorder.post("/api/v1/cameras/discover", place.clone()).await;
+        assert_eq!(asked.status, StatusCode::OK, "{}", asked.text);
+        let finding = &asked.json()["items"][0]["findings"][0];
+        assert_eq!(finding["code"], "not_understood", "{finding}");
+        assert!(finding["message"].as_str().unwrap().contains(reason), "{finding}");
+        let added =
+            recorder.post("/api/v1/cameras", json!({ "slug": "door", "onvif": place })).await;
+        assert_eq!(added.problem(422), ["onvif"]);
+        assert!(added.text.contains(reason), "{}", added.text);
+        assert!(recorder.told.applied.lock().unwrap().is_empty());
+    }
+}
+
+#[tokio::test]
 async fn only_administrators_search_and_mistakes_are_named() {
     let recorder = Recorder::new().await;
     let path = "/api/v1/cameras/discover";

@@ -226,7 +226,11 @@ impl Measured {
 
 /// What browsers make of it.
 fn browsers(parameters: &Parameters) -> Option<Finding> {
-    let message = match parameters.name() {
+    of_codec(parameters.name())
+}
+
+fn of_codec(name: &str) -> Option<Finding> {
+    let message = match name {
         "H.265" => {
             "H.265 plays in browsers only where the machine decodes it by itself (Safari; Chrome and \
              Edge on most), and in players; H.264 plays everywhere"
@@ -241,4 +245,21 @@ fn browsers(parameters: &Parameters) -> Option<Finding> {
         _ => return None,
     };
     Some(Finding::note("browser_codec", message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_browsers_do_not_play_is_named_by_its_codec() {
+        for name in ["H.265", "MJPEG", "G.711 A-law", "L16"] {
+            let found = of_codec(name).unwrap();
+            assert_eq!(found.code, "browser_codec");
+            assert!(found.message.contains(name), "{}", found.message);
+        }
+        for name in ["H.264", "AAC", "Opus"] {
+            assert_eq!(of_codec(name), None, "{name}");
+        }
+    }
 }

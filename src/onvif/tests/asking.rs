@@ -1,6 +1,6 @@
 //! What a camera offers, and what keeps it from telling.
 
-use std::sync::atomic::Ordering::SeqCst;
+use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 use super::{
     soap::{Asked, Reply, Soap, fault, head},
@@ -187,6 +187,21 @@ async fn http_digest_is_answered_and_basic_is_not() {
     assert_eq!(describe(&basic, PASSWORD).await.unwrap_err().code(), "wrong_password");
 }
 
+#[tokio::test]
+async fn nobody_goes_where_a_camera_sends_him_but_https_is_named() {
+    let elsewhere = Soap::start(|_, _| fault("x", "not me")).await;
+    for status in ["301 Moved Permanently", "302 Found", "307 Temporary", "308 Permanent"] {
+        let to = format!("Location: http://{}/\r\nContent-Length: 0\r\n", elsewhere.address);
+        let camera = Soap::start(move |_, _| Reply::Raw(head(status, &to))).await;
+        let error = describe(&camera, PASSWORD).await.unwrap_err();
+        assert_eq!(error.code(), "redirected", "{status}");
+        assert!(error.to_string().contains("sends whoever asks to another address"), "{error}");
+    }
+    assert_eq!(elsewhere.connections.load(SeqCst), 0);
+    let secure = head("301 Moved", "Location: HTTPS://127.0.0.1/\r\nContent-Length: 0\r\n");
+    assert_eq!(code_of(Reply::Raw(secure)).await, "https_only");
+}
+
 async fn code_of(reply: Reply) -> &'static str {
     let server = Soap::start(move |_, _| reply.clone()).await;
     describe(&server, PASSWORD).await.unwrap_err().code()
@@ -201,10 +216,36 @@ async fn an_answer_that_is_too_large_is_not_read_to_its_end() {
     assert_eq!(code_of(Reply::Endless(b"HTTP/1.1 200 OK\r\nX: ".to_vec())).await, "no_onvif");
 }
 
+fn document(text: &str) -> Reply {
+    let length = format!("Content-Length: {}\r\n", text.len());
+    Reply::Raw([head("200 OK", &length), text.as_bytes().to_vec()].concat())
+}
+
 #[tokio::test]
-async fn an_answer_that_would_harm_its_reader_is_not_understood() {
-    let deep = "<a>".repeat(100_000);
-    assert_eq!(code_of(Reply::Body(deep)).await, "not_understood");
+async fn an_answer_that_would_harm_its_reader_is_refused_with_the_reason() {
+    // Each entity is ten of the one before: a billion at the end.
+    let mut bomb = "<?xml version=\"1.0\"?><!DOCTYPE a [<!ENTITY e0 \"ha\">".to_owned();
+    for n in 1..10 {
+        let ten = format!("&e{};", n - 1).repeat(10);
+        bomb += &format!("<!ENTITY e{n} \"{ten}\">");
+    }
+    bomb += "]><a>&e9;</a>";
+    let outside = "<!DOCTYPE a SYSTEM \"http://127.0.0.1/x.dtd\"><a/>".to_owned();
+    let many = format!("<a>{}</a>", "<b/>".repeat(200_000));
+    let wide = format!("<a {}/>", "b='c' ".repeat(100_000));
+    for (text, reason) in [
+        (bomb, "defines a document type"),
+        (outside, "defines a document type"),
+        (many, "too many elements"),
+        (wide, "too long a tag"),
+        ("<a>".repeat(100_000), "nested too deeply"),
+        (format!("<a>{}</a>", "x".repeat(2 << 20)), "larger than 1024 KiB"),
+    ] {
+        let server = Soap::start(move |_, _| document(&text)).await;
+        let error = describe(&server, PASSWORD).await.unwrap_err();
+        assert_eq!(error.code(), "not_understood");
+        assert!(error.to_string().contains(reason), "{error} is not {reason}");
+    }
     assert_eq!(
         code_of(Reply::Raw([head("200 OK", "Content-Length: 2\r\n"), vec![0xff, 0xfe]].concat()))
             .await,
@@ -217,8 +258,6 @@ async fn what_is_no_camera_is_told_from_one_that_refuses() {
     let web = head("404 Not Found", "Content-Length: 0\r\n");
     assert_eq!(code_of(Reply::Raw(web)).await, "no_onvif");
     assert_eq!(code_of(Reply::Raw(b"SSH-2.0-OpenSSH_9.6\r\n".to_vec())).await, "no_onvif");
-    let moved = head("302 Found", "Location: http://127.0.0.2/\r\nContent-Length: 0\r\n");
-    assert_eq!(code_of(Reply::Raw(moved)).await, "no_onvif", "nobody is sent elsewhere");
     let page = "<html><body>a router</body></html>";
     let page =
         [head("200 OK", &format!("Content-Length: {}\r\n", page.len())), page.into()].concat();
@@ -250,4 +289,20 @@ async fn an_answer_that_never_ends_is_given_up() {
     let server = Soap::start(move |_, _| Reply::Stalls(stalled.clone())).await;
     let error = describe(&server, PASSWORD).await.unwrap_err();
     assert!(matches!(error, OnvifError::NoAnswer { .. }), "{error:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_trickles_and_a_camera_that_is_slow_each_time_are_given_up() {
+    let trickle = [head("200 OK", "Content-Length: 1000\r\n"), vec![b' '; 1_000]].concat();
+    let server = Soap::start(move |_, _| Reply::Trickles(trickle.clone())).await;
+    let error = describe(&server, PASSWORD).await.unwrap_err();
+    assert!(error.to_string().contains("within 8 s"), "{error}");
+    // Each answer is in time, but all of them take too long.
+    let slow = Soap::start(|request, own| {
+        let reply = one_stream(request, own, "127.0.0.1");
+        Reply::After(Duration::from_secs(6), Box::new(reply))
+    })
+    .await;
+    let error = describe(&slow, PASSWORD).await.unwrap_err();
+    assert!(error.to_string().contains("within 20 s"), "{error}");
 }

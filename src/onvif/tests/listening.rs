@@ -30,6 +30,7 @@ struct Heard {
     clock: Clock,
     camera: CameraId,
     status: Arc<EventsStatus>,
+    told: Arc<Mutex<Vec<(String, WallTime, Option<WallTime>)>>>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
     _folder: tempfile::TempDir,
@@ -42,7 +43,12 @@ impl Heard {
         let store = Store::open(&folder.path().join("db"), clock.clone(), sealer).await.unwrap();
         let (camera, status) = (CameraId(7), EventsStatus::new());
         let stop = CancellationToken::new();
+        let told = Arc::<Mutex<Vec<_>>>::default();
+        let hears = Arc::clone(&told);
         let listener = Listener {
+            tell: Arc::new(move |kind, start, end| {
+                hears.lock().unwrap().push((kind.to_owned(), start, end));
+            }),
             camera,
             slug: "door".parse().unwrap(),
             device,
@@ -55,7 +61,7 @@ impl Heard {
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(listener.run(stop.clone()));
-        Self { store, clock, camera, status, stop, tasks, _folder: folder }
+        Self { store, clock, camera, status, told, stop, tasks, _folder: folder }
     }
 
     async fn marks(&self) -> Vec<Mark> {
@@ -254,6 +260,37 @@ async fn what_lasts_lasts_up_to_now_in_the_index() {
     script.run(Does::Tells(Vec::new())).await;
     let marks = heard.marks().await;
     assert_eq!(marks[0].end, Some(NOON + WallSpan::from_secs(40)), "after a crash it ends here");
+    heard.stop().await;
+}
+
+#[tokio::test]
+async fn what_lasts_is_told_again_and_again_to_what_records_it_until_it_ends() {
+    let (device, mut script) = scripted();
+    let heard = Heard::start(device, Clock::manual(NOON)).await;
+    let told = || std::mem::take(&mut *heard.told.lock().unwrap());
+    script.asked().await;
+    script.run(motion(true)).await;
+    let first = told();
+    assert_eq!(first[0], ("motion".to_owned(), NOON, Some(NOON)), "at once");
+    heard.clock.advance(WallSpan::from_secs(60));
+    tokio::time::pause();
+    // Shorter than what is written in the index: its threads do not stop with the clock.
+    script.run(Does::Waits(Duration::from_secs(10))).await;
+    tokio::time::resume();
+    let again = told();
+    assert!(again.len() >= 4, "every 2 s: {again:?}");
+    let lasts = Some(NOON + WallSpan::from_secs(64));
+    assert!(again.iter().all(|t| *t == ("motion".to_owned(), NOON, lasts)), "{again:?}");
+    script.run(motion(false)).await;
+    told();
+    tokio::time::pause();
+    script.run(Does::Waits(Duration::from_secs(10))).await;
+    tokio::time::resume();
+    assert_eq!(told(), [], "it is over");
+    let topic = "RuleEngine/TamperDetector/Tamper".to_owned();
+    script.run(Does::Tells(vec![Notice { topic, ..Notice::default() }])).await;
+    let moment = ("tamper".to_owned(), NOON + WallSpan::from_secs(60), None);
+    assert_eq!(told(), [moment], "what does not last is told once");
     heard.stop().await;
 }
 

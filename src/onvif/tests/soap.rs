@@ -6,12 +6,14 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::JoinSet,
+    time::sleep,
 };
 
 /// What came.
@@ -34,6 +36,10 @@ pub(super) enum Reply {
     Endless(Vec<u8>),
     /// This, and then nothing; the connection stays.
     Stalls(Vec<u8>),
+    /// A byte a second.
+    Trickles(Vec<u8>),
+    /// The same, but only after that time.
+    After(Duration, Box<Self>),
 }
 
 pub(super) struct Soap {
@@ -114,7 +120,20 @@ async fn serve(mut stream: TcpStream, answer: impl FnOnce(Asked) -> Reply) -> st
     };
     let action = head.split("action=\"").nth(1).and_then(|r| r.split('"').next()).unwrap_or("");
     let what = action.rsplit('/').next().unwrap_or("").to_owned();
-    match answer(Asked { what, head, body }) {
+    let mut reply = answer(Asked { what, head, body });
+    while let Reply::After(span, then) = reply {
+        sleep(span).await;
+        reply = *then;
+    }
+    match reply {
+        Reply::After(..) => Ok(()),
+        Reply::Trickles(bytes) => {
+            for byte in bytes {
+                stream.write_all(&[byte]).await?;
+                sleep(Duration::from_secs(1)).await;
+            }
+            Ok(())
+        }
         Reply::Body(body) => {
             let body = envelope(&body);
             let length = format!("Content-Length: {}\r\n", body.len());
