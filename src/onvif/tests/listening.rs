@@ -25,12 +25,15 @@ use crate::{
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Kind, beginning, and end.
+type Happened = (String, WallTime, Option<WallTime>);
+
 struct Heard {
     store: Store,
     clock: Clock,
     camera: CameraId,
     status: Arc<EventsStatus>,
-    told: Arc<Mutex<Vec<(String, WallTime, Option<WallTime>)>>>,
+    told: Arc<Mutex<Vec<Happened>>>,
     stop: CancellationToken,
     tasks: JoinSet<()>,
     _folder: tempfile::TempDir,
@@ -43,7 +46,7 @@ impl Heard {
         let store = Store::open(&folder.path().join("db"), clock.clone(), sealer).await.unwrap();
         let (camera, status) = (CameraId(7), EventsStatus::new());
         let stop = CancellationToken::new();
-        let told = Arc::<Mutex<Vec<_>>>::default();
+        let told = Arc::<Mutex<Vec<Happened>>>::default();
         let hears = Arc::clone(&told);
         let listener = Listener {
             tell: Arc::new(move |kind, start, end| {
