@@ -14,7 +14,7 @@
 //! * No type of the library leaves this folder: others see [`Device`] and our own types.
 //! * Whatever a camera says is bounded before it is parsed: bytes, depth, elements, the length of a
 //!   tag; and every request is bounded in time. The library's own connection has no such bound, so
-//!   requests go over ours ([`wire`]).
+//!   requests go over ours (`wire`).
 //! * A request, and with it a password, only ever goes to the host it was configured for: of the
 //!   addresses that a camera names, port and path are used and never the host. What discovery finds
 //!   is at the address that answered, or it is not taken.
