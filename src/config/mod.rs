@@ -312,6 +312,15 @@ impl Config {
         let port = source.take("rtsp.multicast_port", parse::even_port);
         let ttl = source.take("rtsp.multicast_ttl", |v| parse::integer(v, 1..=255));
         let interface = source.take("rtsp.multicast_interface", parse::ipv4);
+        for (key, set) in [
+            ("rtsp.multicast_port", port.is_some()),
+            ("rtsp.multicast_ttl", ttl.is_some()),
+            ("rtsp.multicast_interface", interface.is_some()),
+        ] {
+            if set && !source.was_set("rtsp.multicast") {
+                source.refuse(key, "has no effect without rtsp.multicast");
+            }
+        }
         rtsp.multicast = groups.map(|(first, groups)| Multicast {
             first,
             groups,

@@ -188,6 +188,11 @@ impl Source {
         self.mistake(place, key, message);
     }
 
+    /// Whether a key that was taken had been set, rightly or not.
+    pub(super) fn was_set(&self, key: &str) -> bool {
+        self.places.contains_key(key)
+    }
+
     /// Notes that a table lacks a key.
     pub(super) fn missing(&mut self, table: &str, key: &str) {
         let inside =

@@ -232,6 +232,12 @@ fn ports_and_addresses_that_cannot_work_are_refused() {
     }
     let odd = from_env(&[("VEDETTE_RTSP__MULTICAST_PORT", "30001")]);
     assert_eq!(places(odd), ["VEDETTE_RTSP__MULTICAST_PORT rtsp.multicast_port"]);
+    for (key, value) in [("PORT", "30000"), ("TTL", "4"), ("INTERFACE", "192.168.1.1")] {
+        let name = format!("VEDETTE_RTSP__MULTICAST_{key}");
+        let alone = places(from_env(&[(&name, value)]));
+        assert_eq!(alone, [format!("{name} rtsp.multicast_{}", key.to_lowercase())]);
+        assert!(from_env(&[(&name, value), ("VEDETTE_RTSP__MULTICAST", "239.1.1.0/24")]).is_ok());
+    }
     let level = from_env(&[("VEDETTE_LOG__LEVEL", "info,vedette=loud")]);
     assert_eq!(places(level), ["VEDETTE_LOG__LEVEL log.level"]);
 }

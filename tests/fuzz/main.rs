@@ -10,6 +10,7 @@
 )]
 
 mod client;
+mod packets;
 
 use bytes::{Bytes, BytesMut};
 use proptest::{collection::vec, prelude::*, sample::Index, test_runner::Config};
@@ -292,43 +293,6 @@ fn rtcp_seed() -> Vec<u8> {
     bytes
 }
 
-fn rtp_seed() -> Vec<u8> {
-    // Padding, an extension of three words, one contributing source.
-    let mut bytes = vec![0xb1, 0xe0, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 4, 0xab, 0xac, 0, 3];
-    bytes.extend([7; 12]);
-    bytes.extend([0x65, 1, 2, 3, 0, 0, 3]);
-    bytes
-}
-
-/// Packets as a camera might send them, through receiver and depacketizer.
-fn received(encoding: &str, udp: bool, packets: Vec<(Vec<u8>, u64)>) {
-    let format =
-        rtp::depacketize::Format { encoding, clock_rate: 48_000, channels: None, fmtp: "" };
-    let mut depacketizer = rtp::Depacketizer::new(&format).unwrap();
-    let mut receiver = rtp::Receiver::new(rtp::receive::Settings {
-        clock_rate: 48_000,
-        payload_types: Vec::new(),
-        reorder: udp.then(rtp::receive::Reorder::default),
-        ssrc: None,
-        own_ssrc: 1,
-    });
-    let (mut now, mut got, mut given) = (std::time::Duration::ZERO, 0, 0);
-    for (bytes, later) in packets {
-        now += std::time::Duration::from_millis(later);
-        got += bytes.len();
-        let _ = receiver.handle_rtcp(&bytes, now);
-        let _ = receiver.handle_data(bytes.into(), now);
-        while let Some(packet) = receiver.poll(now) {
-            let _ = depacketizer.push(packet);
-            given +=
-                std::iter::from_fn(|| depacketizer.poll()).map(|f| f.data.len()).sum::<usize>();
-        }
-        receiver.receiver_report(now, "fuzz", None, &mut BytesMut::new());
-        let _ = (receiver.poll_report(), receiver.poll_timeout());
-    }
-    assert!(given <= 4 * got, "{given} bytes out of {got}");
-}
-
 proptest! {
     #![proptest_config(cases())]
 
@@ -367,7 +331,7 @@ proptest! {
     }
 
     #[test]
-    fn no_rtp_packet_makes_its_parser_panic(bytes in mutated(vec![rtp_seed()])) {
+    fn no_rtp_packet_makes_its_parser_panic(bytes in mutated(vec![packets::seed(packets::FORMATS[0].2)])) {
         let length = bytes.len();
         if let Ok(packet) = rtp::Packet::parse(Bytes::from(bytes)) {
             prop_assert!(packet.payload.len() < length);
@@ -376,11 +340,13 @@ proptest! {
 
     #[test]
     fn no_packets_make_receiver_or_depacketizer_panic(
-        encoding in 0_usize..4,
+        (which, packets) in (0..packets::FORMATS.len()).prop_flat_map(|which| {
+            let packet = mutated(vec![packets::seed(packets::FORMATS[which].2)]);
+            (Just(which), vec((packet, 0_u64..80), 1..8))
+        }),
         udp in any::<bool>(),
-        packets in vec((mutated(vec![rtp_seed()]), 0_u64..80), 1..8),
     ) {
-        received(["H264", "H265", "mpeg4-generic", "PCMU"][encoding], udp, packets);
+        packets::received(packets::FORMATS[which], udp, packets);
     }
 
     #[test]
@@ -412,7 +378,11 @@ fn the_seeds_are_valid_so_that_mutations_reach_deep() {
     assert!(fmp4::read_fragment(&file[first..], first as u64, 2).is_ok());
     let sets = |n: usize| Bytes::from_static(PARAMETER_SETS[n]);
     assert!(h265::Parameters::new(sets(4), sets(2), vec![sets(5)]).is_ok());
-    assert!(rtp::Packet::parse(Bytes::from(rtp_seed())).is_ok());
+    let silent = packets::FORMATS.iter().filter(|format| {
+        let once = vec![(packets::seed(format.2), 0)];
+        packets::received(**format, false, once) == 0
+    });
+    assert_eq!(silent.collect::<Vec<_>>(), Vec::<&packets::Format>::new());
     assert!(matches!(tunnelled(TUNNEL[0].as_bytes(), 7), Some((Half::Get { .. }, ..))));
     let Some((Half::Post { .. }, said, true)) = tunnelled(TUNNEL[1].as_bytes(), 7) else {
         unreachable!("the POST is one")
@@ -459,7 +429,7 @@ fn wherever_a_message_is_cut_the_same_is_read() {
     for cut in 0..rtcp.len() {
         let _ = rtcp::parse(&rtcp[..cut]);
     }
-    let rtp = rtp_seed();
+    let rtp = packets::seed(packets::FORMATS[0].2);
     for cut in 0..rtp.len() {
         let _ = rtp::Packet::parse(Bytes::copy_from_slice(&rtp[..cut]));
     }

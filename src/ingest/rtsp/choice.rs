@@ -82,7 +82,7 @@ fn track(
         let mut depacketizer = match Depacketizer::new(&described) {
             Ok(depacketizer) => depacketizer,
             Err(Unsupported::Encoding(_)) => continue,
-            Err(why @ (Unsupported::Format { .. } | Unsupported::Unrecorded { .. })) => {
+            Err(why) => {
                 refusal.get_or_insert(why.to_string());
                 continue;
             }

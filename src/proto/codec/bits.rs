@@ -9,13 +9,20 @@ pub struct End;
 pub struct Bits<'a> {
     data: &'a [u8],
     at: usize,
+    end: usize,
 }
 
 impl<'a> Bits<'a> {
     /// From the first bit on.
     #[must_use]
     pub const fn new(data: &'a [u8]) -> Self {
-        Self { data, at: 0 }
+        Self { data, at: 0, end: data.len() * 8 }
+    }
+
+    /// The same, of the first `count` bits alone.
+    #[must_use]
+    pub fn first(data: &'a [u8], count: usize) -> Self {
+        Self { data, at: 0, end: count.min(data.len() * 8) }
     }
 
     /// How many were read.
@@ -27,7 +34,7 @@ impl<'a> Bits<'a> {
     /// How many are left.
     #[must_use]
     pub const fn remaining(&self) -> usize {
-        self.data.len() * 8 - self.at
+        self.end - self.at
     }
 
     /// Whether the next bit begins a byte.

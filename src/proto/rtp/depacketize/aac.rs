@@ -7,9 +7,16 @@ use std::{collections::VecDeque, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Codec, DepacketizeError, Format, Frame, Told, Unsupported, own};
+use super::{
+    Codec, DepacketizeError, Format, Frame, Unsupported,
+    gather::{Gather, Open},
+    hexadecimal, own,
+};
 use crate::proto::{
-    codec::{Parameters, aac},
+    codec::{
+        Parameters, aac,
+        bits::{Bits, End},
+    },
     rtp::{extension::Replayed, receive::Received},
 };
 
@@ -20,11 +27,7 @@ pub(super) struct Aac {
     layout: Layout,
     /// RTP ticks of one frame.
     step: i64,
-    told: Told,
-    /// A frame that came in part.
-    open: Option<Open>,
-    /// Its other parts are of no use.
-    skipping: Option<i64>,
+    units: Gather<Unit>,
 }
 
 /// Bits of the fields of an AU header (§4.1).
@@ -41,16 +44,18 @@ struct Layout {
     auxiliary: u32,
 }
 
+/// A frame that came in part, and its size as the AU header says it.
 #[derive(Debug)]
-struct Open {
-    ticks: i64,
-    arrived: Duration,
-    replayed: Option<Replayed>,
+struct Unit {
     size: usize,
     data: BytesMut,
 }
 
 const SHORT: DepacketizeError = DepacketizeError::Malformed("AU headers longer than their packet");
+
+fn short(_: End) -> DepacketizeError {
+    SHORT
+}
 
 impl Aac {
     pub(super) fn new(format: &Format<'_>) -> Result<Self, Unsupported> {
@@ -88,7 +93,7 @@ impl Aac {
             return Err(refused("interleaving".to_owned()));
         }
         // Cameras write configurations that are none; then what rtpmap says has to do.
-        let config = format.parameter("config").and_then(hex);
+        let config = format.parameter("config").and_then(hexadecimal);
         let config = config.and_then(|config| aac::Parameters::new(config).ok());
         let channels = format.channels.unwrap_or(1);
         let parameters = match config {
@@ -102,9 +107,7 @@ impl Aac {
             parameters: Parameters::Aac(parameters),
             layout,
             step: i64::try_from(ticks).unwrap_or(1_024),
-            told: Told::default(),
-            open: None,
-            skipping: None,
+            units: Gather::new(),
         })
     }
 
@@ -114,13 +117,7 @@ impl Aac {
         frames: &mut VecDeque<Frame>,
     ) -> Result<(), DepacketizeError> {
         let Received { packet, ticks, arrived, lost, fresh } = received;
-        self.told.add(lost, fresh);
-        if (lost > 0 || fresh)
-            && let Some(open) = self.open.take()
-        {
-            self.told.drop_one();
-            self.skipping = Some(open.ticks).filter(|_| !fresh);
-        }
+        self.units.add(lost, fresh);
         let replayed = Replayed::of(&packet);
         let mut data = packet.payload;
         if data.is_empty() {
@@ -128,40 +125,37 @@ impl Aac {
         }
         let sizes = self.layout.sizes(&mut data)?;
         let [size] = sizes.get() else {
-            self.abandon();
+            self.units.abandon();
             return self.several(sizes.get(), data, (ticks, arrived, replayed), frames);
         };
         let size = *size;
         if data.len() >= size {
-            self.abandon();
+            self.units.abandon();
             data.truncate(size);
             if !data.is_empty() {
-                frames.push_back(self.told.frame(ticks, arrived, own(data), None, replayed));
+                frames.push_back(self.units.told.frame(ticks, arrived, own(data), None, replayed));
             }
             return Ok(());
         }
-        if self.skipping == Some(ticks) {
+        if self.units.skips(ticks) {
             return Ok(());
         }
-        self.skipping = None;
         // Whether it has its beginning shows at its end: by its length.
-        if self.open.as_ref().is_some_and(|open| (open.ticks, open.size) != (ticks, size)) {
-            self.abandon();
+        if self.units.open.as_ref().is_some_and(|o| (o.ticks, o.part.size) != (ticks, size)) {
+            self.units.abandon();
         }
-        let open = self.open.get_or_insert_with(|| Open {
-            ticks,
-            arrived,
-            replayed,
-            size,
-            data: BytesMut::with_capacity(size),
+        let Open { part: unit, .. } = self.units.open.get_or_insert_with(|| {
+            let part = Unit { size, data: BytesMut::with_capacity(size) };
+            Open { ticks, arrived, replayed, part }
         });
-        data.truncate(open.size - open.data.len());
-        open.data.extend_from_slice(&data);
-        let whole = open.data.len() == open.size;
-        if whole && let Some(Open { ticks, arrived, replayed, data, .. }) = self.open.take() {
-            frames.push_back(self.told.frame(ticks, arrived, data.freeze(), None, replayed));
+        data.truncate(unit.size - unit.data.len());
+        unit.data.extend_from_slice(&data);
+        let whole = unit.data.len() == unit.size;
+        if whole && let Some(Open { ticks, arrived, replayed, part }) = self.units.open.take() {
+            let data = part.data.freeze();
+            frames.push_back(self.units.told.frame(ticks, arrived, data, None, replayed));
         } else if packet.header.marker {
-            self.abandon();
+            self.units.abandon();
             if lost == 0 {
                 return Err(DepacketizeError::Malformed("a frame shorter than its AU header says"));
             }
@@ -180,22 +174,16 @@ impl Aac {
         let mut at = ticks;
         for &size in sizes {
             if size > data.len() {
-                self.told.drop_one();
+                self.units.told.drop_one();
                 return Err(DepacketizeError::Malformed("AU sizes beyond their packet"));
             }
             let frame = data.split_to(size);
             if !frame.is_empty() {
-                frames.push_back(self.told.frame(at, arrived, own(frame), None, replayed));
+                frames.push_back(self.units.told.frame(at, arrived, own(frame), None, replayed));
             }
             at = at.saturating_add(self.step);
         }
         Ok(())
-    }
-
-    fn abandon(&mut self) {
-        if self.open.take().is_some() {
-            self.told.drop_one();
-        }
     }
 }
 
@@ -238,22 +226,24 @@ impl Layout {
             return Err(SHORT);
         }
         *data = headers.split_off(bits.div_ceil(8));
-        let mut bits = Bits { data: &headers, at: 0, end: bits };
+        let mut bits = Bits::first(&headers, bits);
         let mut found = Sizes { sizes: [0; MAX_UNITS], count: 0 };
         // What is left over is padding.
-        while bits.left() >= self.size as usize {
+        while bits.remaining() >= self.size as usize {
             let first = found.count == 0;
-            let size = bits.read(self.size)?;
-            let index = bits.read(if first { self.index } else { self.index_delta })?;
+            let size = bits.read(self.size).map_err(short)?;
+            let index =
+                bits.read(if first { self.index } else { self.index_delta }).map_err(short)?;
             if index > 0 && !first {
                 return Err(DepacketizeError::Malformed("interleaved access units"));
             }
             for delta in [self.cts_delta, self.dts_delta] {
-                if delta > 0 && bits.read(1)? == 1 {
-                    bits.read(delta)?;
+                if delta > 0 && bits.flag().map_err(short)? {
+                    bits.skip(delta as usize).map_err(short)?;
                 }
             }
-            bits.read(u32::from(self.random_access) + self.stream_state)?;
+            bits.skip(usize::from(self.random_access) + self.stream_state as usize)
+                .map_err(short)?;
             let Some(place) = found.sizes.get_mut(found.count) else {
                 return Err(DepacketizeError::Malformed("more access units than share a packet"));
             };
@@ -264,9 +254,8 @@ impl Layout {
             return Err(DepacketizeError::Malformed("no AU header"));
         }
         if self.auxiliary > 0 {
-            let mut bits = Bits { data: &data[..], at: 0, end: data.len().saturating_mul(8) };
-            let len =
-                bits.read(self.auxiliary)?.saturating_add(self.auxiliary).div_ceil(8) as usize;
+            let bits = Bits::new(data).read(self.auxiliary).map_err(short)?;
+            let len = bits.saturating_add(self.auxiliary).div_ceil(8) as usize;
             if len > data.len() {
                 return Err(SHORT);
             }
@@ -274,41 +263,4 @@ impl Layout {
         }
         Ok(found)
     }
-}
-
-/// Most significant bit first.
-struct Bits<'a> {
-    data: &'a [u8],
-    at: usize,
-    end: usize,
-}
-
-impl Bits<'_> {
-    const fn left(&self) -> usize {
-        self.end.saturating_sub(self.at)
-    }
-
-    /// The lowest 32 of `count` bits.
-    fn read(&mut self, count: u32) -> Result<u32, DepacketizeError> {
-        if self.left() < count as usize {
-            return Err(SHORT);
-        }
-        (0..count).try_fold(0_u32, |value, _| {
-            let byte = self.data.get(self.at / 8).ok_or(SHORT)?;
-            let bit = (byte >> (7 - self.at % 8)) & 1;
-            self.at += 1;
-            Ok(value << 1 | u32::from(bit))
-        })
-    }
-}
-
-/// `config`: bytes in hexadecimal.
-fn hex(text: &str) -> Option<Bytes> {
-    let digits = text.trim().trim_matches('"').as_bytes();
-    let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|n| u8::try_from(n).ok());
-    let bytes = digits.chunks(2).map(|pair| match *pair {
-        [high, low] => Some(nibble(high)? << 4 | nibble(low)?),
-        _ => None,
-    });
-    bytes.collect::<Option<Vec<u8>>>().filter(|config| !config.is_empty()).map(Bytes::from)
 }

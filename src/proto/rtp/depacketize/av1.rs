@@ -5,7 +5,11 @@ use std::{collections::VecDeque, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Codec, DepacketizeError, Format, Frame, Told, Unsupported, limits};
+use super::{
+    Codec, DepacketizeError, Frame,
+    gather::{Gather, Open},
+    limits,
+};
 use crate::proto::{
     codec::{
         Parameters,
@@ -26,19 +30,13 @@ const HAS_SIZE: u8 = 0x02;
 #[derive(Debug)]
 pub(super) struct Av1 {
     parameters: Option<Parameters>,
-    told: Told,
-    open: Option<Open>,
-    /// The rest of the temporal unit with this time is of no use.
-    skipping: Option<i64>,
+    units: Gather<Elements>,
 }
 
 /// A temporal unit that came in part. Nothing is copied before it is whole: only then are sizes
 /// known.
-#[derive(Debug)]
-struct Open {
-    ticks: i64,
-    arrived: Duration,
-    replayed: Option<Replayed>,
+#[derive(Debug, Default)]
+struct Elements {
     /// Slices of packets; whether each is the first of an OBU.
     pieces: Vec<(bool, Bytes)>,
     bytes: usize,
@@ -51,18 +49,8 @@ const fn malformed(what: &'static str) -> DepacketizeError {
 }
 
 impl Av1 {
-    pub(super) fn new(format: &Format<'_>) -> Result<Self, Unsupported> {
-        if format.clock_rate == 0 {
-            let detail = "no clock rate".to_owned();
-            return Err(Unsupported::Format { encoding: "AV1", detail });
-        }
-        Ok(Self { parameters: None, told: Told::default(), open: None, skipping: None })
-    }
-
-    fn abandon(&mut self) {
-        if self.open.take().is_some() {
-            self.told.drop_one();
-        }
+    pub(super) fn new() -> Self {
+        Self { parameters: None, units: Gather::new() }
     }
 
     fn take(
@@ -71,15 +59,9 @@ impl Av1 {
         frames: &mut VecDeque<Frame>,
     ) -> Result<(), DepacketizeError> {
         let Received { packet, ticks, arrived, lost, fresh } = received;
-        self.told.add(lost, fresh);
-        if lost > 0 || fresh {
-            // Of the same time, the rest of it is of no use.
-            let hit = self.open.as_ref().map(|open| open.ticks);
-            self.abandon();
-            self.skipping = hit.filter(|_| !fresh).or(self.skipping);
-        }
+        self.units.add(lost, fresh);
         // It was not said to be whole; but nothing is missing before the next.
-        let unended = self.open.as_ref().is_some_and(|open| open.ticks != ticks);
+        let unended = self.units.has_another_than(ticks);
         let before = if unended { self.finish(frames) } else { Ok(()) };
         self.go_on((ticks, arrived), packet, frames)?;
         before
@@ -92,34 +74,26 @@ impl Av1 {
         packet: Packet,
         frames: &mut VecDeque<Frame>,
     ) -> Result<(), DepacketizeError> {
-        if self.skipping == Some(ticks) {
+        if self.units.skips(ticks) {
             return Ok(());
         }
-        self.skipping = None;
         let replayed = Replayed::of(&packet);
         let mut data = packet.payload;
         let &header = data.first().ok_or(malformed("an empty AV1 packet"))?;
         data = data.split_off(1);
         let goes_on = header & CONTINUES != 0;
-        let open = match &mut self.open {
-            Some(open) if open.continued == goes_on => open,
+        let open = match &mut self.units.open {
+            Some(open) if open.part.continued == goes_on => open,
             Some(_) => return Err(malformed("an AV1 element without its other part")),
             None if goes_on => {
-                // Its beginning was lost.
-                self.told.drop_one();
-                self.skipping = Some(ticks);
+                self.units.skip_headless(ticks);
                 return Ok(());
             }
-            None => self.open.insert(Open {
-                ticks,
-                arrived,
-                replayed,
-                pieces: Vec::new(),
-                bytes: 0,
-                continued: false,
-            }),
+            None => {
+                self.units.open.insert(Open { ticks, arrived, replayed, part: Elements::default() })
+            }
         };
-        open.add(header, data)?;
+        open.part.add(header, data)?;
         if packet.header.marker {
             self.finish(frames)?;
         }
@@ -127,10 +101,10 @@ impl Av1 {
     }
 
     fn finish(&mut self, frames: &mut VecDeque<Frame>) -> Result<(), DepacketizeError> {
-        let Some(open) = self.open.take() else { return Ok(()) };
-        let whole = if open.continued { None } else { open.join() };
+        let Some(open) = self.units.open.take() else { return Ok(()) };
+        let whole = if open.part.continued { None } else { open.part.join() };
         let Some(data) = whole else {
-            self.told.drop_one();
+            self.units.told.drop_one();
             return Err(malformed("an AV1 temporal unit that is not whole"));
         };
         let new = match &self.parameters {
@@ -143,13 +117,14 @@ impl Av1 {
             self.parameters.clone_from(&new);
         }
         if !data.is_empty() {
-            frames.push_back(self.told.frame(open.ticks, open.arrived, data, new, open.replayed));
+            let told = &mut self.units.told;
+            frames.push_back(told.frame(open.ticks, open.arrived, data, new, open.replayed));
         }
         Ok(())
     }
 }
 
-impl Open {
+impl Elements {
     /// The elements of a packet.
     fn add(&mut self, header: u8, mut data: Bytes) -> Result<(), DepacketizeError> {
         let count = usize::from(header >> 4 & 3);
@@ -241,9 +216,9 @@ impl Codec for Av1 {
         let ticks = packet.ticks;
         self.take(packet, frames).inspect_err(|_| {
             // What `finish` refuses is gone already, and may be the one before.
-            if self.open.as_ref().is_some_and(|open| open.ticks == ticks) {
-                self.abandon();
-                self.skipping = Some(ticks);
+            if self.units.open.is_some() && !self.units.has_another_than(ticks) {
+                self.units.abandon();
+                self.units.skip(ticks);
             }
         })
     }

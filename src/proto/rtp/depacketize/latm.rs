@@ -2,11 +2,15 @@
 //! one program of one layer, whose configuration comes in SDP, in-band, or both. What is recorded is
 //! the AAC within.
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Codec, DepacketizeError, Format, Frame, Told, Unsupported, limits, own};
+use super::{
+    Codec, DepacketizeError, Format, Frame, Unsupported,
+    gather::{Gather, Open},
+    hexadecimal, limits, own,
+};
 use crate::proto::{
     codec::{
         Parameters, aac,
@@ -14,9 +18,6 @@ use crate::proto::{
     },
     rtp::{extension::Replayed, receive::Received},
 };
-
-/// The most bytes of `config` in SDP.
-const MAX_CONFIG: usize = 1_024;
 
 /// See the module.
 #[derive(Debug)]
@@ -26,9 +27,7 @@ pub(super) struct Latm {
     in_band: bool,
     mux: Option<Mux>,
     parameters: Option<Parameters>,
-    told: Told,
-    open: Option<Open>,
-    skipping: Option<i64>,
+    elements: Gather<BytesMut>,
 }
 
 /// StreamMuxConfig, as far as frames are found by it.
@@ -37,15 +36,6 @@ struct Mux {
     aac: aac::Parameters,
     /// Frames of one element.
     frames: u32,
-}
-
-/// An element that came in part.
-#[derive(Debug)]
-struct Open {
-    ticks: i64,
-    arrived: Duration,
-    replayed: Option<Replayed>,
-    data: BytesMut,
 }
 
 /// Why a configuration or an element was refused.
@@ -60,15 +50,13 @@ fn short(_: End) -> Refused {
 impl Latm {
     pub(super) fn new(format: &Format<'_>) -> Result<Self, Unsupported> {
         let refused = |detail: String| Unsupported::Format { encoding: "MP4A-LATM", detail };
-        if format.clock_rate == 0 {
-            return Err(refused("no clock rate".to_owned()));
-        }
         // 1 where it does not say so (RFC 6416 §6.1).
         let in_band = format.parameter("cpresent") != Some("0");
         let mux = match format.parameter("config") {
             None => None,
             Some(config) => {
-                let bytes = hex(config).ok_or_else(|| refused("config is no hex".to_owned()))?;
+                let bytes =
+                    hexadecimal(config).ok_or_else(|| refused("config is no hex".to_owned()))?;
                 match Mux::read(&mut Bits::new(&bytes)) {
                     Ok(mux) => Some(mux),
                     // What comes in-band then has to do.
@@ -86,16 +74,8 @@ impl Latm {
             in_band,
             mux,
             parameters,
-            told: Told::default(),
-            open: None,
-            skipping: None,
+            elements: Gather::new(),
         })
-    }
-
-    fn abandon(&mut self) {
-        if self.open.take().is_some() {
-            self.told.drop_one();
-        }
     }
 
     fn take(
@@ -104,37 +84,34 @@ impl Latm {
         frames: &mut VecDeque<Frame>,
     ) -> Result<(), DepacketizeError> {
         let Received { packet, ticks, arrived, lost, fresh } = received;
-        self.told.add(lost, fresh);
-        let hit = self.open.as_ref().map(|open| open.ticks);
+        self.elements.add(lost, fresh);
         // The last packet of an element has the marker: without it, it is not whole.
-        if lost > 0 || fresh || hit.is_some_and(|open| open != ticks) {
-            self.abandon();
-            self.skipping = hit.filter(|_| !fresh).or(self.skipping);
+        if self.elements.has_another_than(ticks) {
+            self.elements.abandon();
         }
-        if self.skipping == Some(ticks) {
+        if self.elements.skips(ticks) {
             return Ok(());
         }
-        self.skipping = None;
         let replayed = Replayed::of(&packet);
         let marker = packet.header.marker;
-        let have = self.open.as_ref().map_or(0, |open| open.data.len());
+        let have = self.elements.open.as_ref().map_or(0, |open| open.part.len());
         if have + packet.payload.len() > limits::FRAME {
             return Err(DepacketizeError::TooLong);
         }
-        let (arrived, replayed, data) = match self.open.take() {
+        let (arrived, replayed, data) = match self.elements.open.take() {
             None if marker => (arrived, replayed, packet.payload),
             None => {
-                let data = BytesMut::from(&packet.payload[..]);
-                self.open = Some(Open { ticks, arrived, replayed, data });
+                let part = BytesMut::from(&packet.payload[..]);
+                self.elements.open = Some(Open { ticks, arrived, replayed, part });
                 return Ok(());
             }
             Some(mut open) => {
-                open.data.extend_from_slice(&packet.payload);
+                open.part.extend_from_slice(&packet.payload);
                 if !marker {
-                    self.open = Some(open);
+                    self.elements.open = Some(open);
                     return Ok(());
                 }
-                (open.arrived, open.replayed, open.data.freeze())
+                (open.arrived, open.replayed, open.part.freeze())
             }
         };
         let found = self.element(&data).map_err(DepacketizeError::Malformed)?;
@@ -145,7 +122,8 @@ impl Latm {
         let mut new = found.new;
         for frame in found.frames {
             if !frame.is_empty() {
-                let frame = self.told.frame(at, arrived, own(frame), new.take(), replayed);
+                let told = &mut self.elements.told;
+                let frame = told.frame(at, arrived, own(frame), new.take(), replayed);
                 frames.push_back(frame);
             }
             at = at.saturating_add(step);
@@ -247,19 +225,6 @@ fn value(bits: &mut Bits<'_>) -> Result<usize, Refused> {
     bits.read(8 * bytes).map(|value| value as usize).map_err(short)
 }
 
-fn hex(text: &str) -> Option<Vec<u8>> {
-    let digits = text.as_bytes();
-    if !digits.len().is_multiple_of(2) || digits.len() > 2 * MAX_CONFIG {
-        return None;
-    }
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let byte = |pair: &[u8]| match *pair {
-        [high, low] => Some((digit(high)? << 4 | digit(low)?) as u8),
-        _ => None,
-    };
-    digits.chunks(2).map(byte).collect()
-}
-
 impl Codec for Latm {
     fn push(
         &mut self,
@@ -268,10 +233,12 @@ impl Codec for Latm {
     ) -> Result<(), DepacketizeError> {
         let (ticks, marker) = (packet.ticks, packet.packet.header.marker);
         self.take(packet, frames).inspect_err(|_| {
-            self.open = None;
-            self.told.drop_one();
+            self.elements.open = None;
+            self.elements.told.drop_one();
             // Several elements may have one time only by mistake: but what is behind its end may.
-            self.skipping = Some(ticks).filter(|_| !marker);
+            if !marker {
+                self.elements.skip(ticks);
+            }
         })
     }
 

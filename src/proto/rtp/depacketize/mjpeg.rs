@@ -6,14 +6,15 @@
 //! extension with the picture's own headers; cameras that do so offer H.264 as well.) Whether a
 //! picture is one field of two is not looked at, as no other receiver does.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    time::Duration,
-};
+use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use super::{Codec, DepacketizeError, Format, Frame, Told, Unsupported, limits};
+use super::{
+    Codec, DepacketizeError, Frame,
+    gather::{Gather, Open},
+    limits,
+};
 use crate::proto::{
     codec::{
         Parameters,
@@ -38,20 +39,16 @@ const JFIF: &[u8] = b"\xff\xe0\x00\x10JFIF\x00\x01\x01\x00\x00\x01\x00\x01\x00\x
 #[derive(Debug)]
 pub(super) struct Mjpeg {
     parameters: Option<Parameters>,
-    told: Told,
-    open: Option<Open>,
-    /// The rest of the picture with this time is of no use.
-    skipping: Option<i64>,
+    pictures: Gather<Picture>,
+    /// Room that the next one is given at first: a picture keeps all that it was given.
+    room: usize,
     /// By quality factor of 128 to 254: they come once, and hold for all pictures with it.
     tables: BTreeMap<u8, Tables>,
 }
 
 /// A picture that came in part.
 #[derive(Debug)]
-struct Open {
-    ticks: i64,
-    arrived: Duration,
-    replayed: Option<Replayed>,
+struct Picture {
     size: MjpegParameters,
     data: BytesMut,
     /// Where in `data` the scan begins.
@@ -82,24 +79,9 @@ const fn malformed(what: &'static str) -> DepacketizeError {
 }
 
 impl Mjpeg {
-    pub(super) fn new(format: &Format<'_>) -> Result<Self, Unsupported> {
-        if format.clock_rate == 0 {
-            let detail = "no clock rate".to_owned();
-            return Err(Unsupported::Format { encoding: "JPEG", detail });
-        }
-        Ok(Self {
-            parameters: None,
-            told: Told::default(),
-            open: None,
-            skipping: None,
-            tables: BTreeMap::new(),
-        })
-    }
-
-    fn abandon(&mut self) {
-        if self.open.take().is_some() {
-            self.told.drop_one();
-        }
+    pub(super) fn new() -> Self {
+        let (pictures, tables) = (Gather::new(), BTreeMap::new());
+        Self { parameters: None, pictures, room: FIRST_ROOM, tables }
     }
 
     fn take(
@@ -108,37 +90,29 @@ impl Mjpeg {
         frames: &mut VecDeque<Frame>,
     ) -> Result<(), DepacketizeError> {
         let Received { packet, ticks, arrived, lost, fresh } = received;
-        self.told.add(lost, fresh);
-        if lost > 0 || fresh {
-            // Of the same time, the rest of it is of no use.
-            let hit = self.open.as_ref().map(|open| open.ticks);
-            self.abandon();
-            self.skipping = hit.filter(|_| !fresh).or(self.skipping);
-        }
-        if self.open.as_ref().is_some_and(|open| open.ticks != ticks) {
+        self.pictures.add(lost, fresh);
+        if self.pictures.has_another_than(ticks) {
             // It was not said to be whole; but nothing is missing before the next.
             self.finish(frames);
         }
-        if self.skipping == Some(ticks) {
+        if self.pictures.skips(ticks) {
             return Ok(());
         }
-        self.skipping = None;
         let replayed = Replayed::of(&packet);
         let mut data = packet.payload;
         let header = Header::read(&mut data)?;
         if header.offset == 0 {
-            self.abandon();
+            self.pictures.abandon();
             let tables = self.tables(header.quality, &mut data)?;
-            let mut whole = BytesMut::with_capacity(HEADERS + data.len().max(FIRST_ROOM));
+            let mut whole = BytesMut::with_capacity(HEADERS + data.len().max(self.room));
             header.write(&tables, &mut whole);
             let size = MjpegParameters { width: header.width, height: header.height };
             let scan = whole.len();
-            self.open = Some(Open { ticks, arrived, replayed, size, data: whole, scan, pieces: 0 });
+            let part = Picture { size, data: whole, scan, pieces: 0 };
+            self.pictures.open = Some(Open { ticks, arrived, replayed, part });
         }
-        let Some(open) = &mut self.open else {
-            // Its beginning was lost.
-            self.told.drop_one();
-            self.skipping = Some(ticks);
+        let Some(Open { part: open, .. }) = &mut self.pictures.open else {
+            self.pictures.skip_headless(ticks);
             return Ok(());
         };
         if header.offset != open.data.len() - open.scan {
@@ -156,21 +130,23 @@ impl Mjpeg {
     }
 
     fn finish(&mut self, frames: &mut VecDeque<Frame>) {
-        let Some(mut open) = self.open.take() else { return };
-        if open.data.len() == open.scan {
-            self.told.drop_one();
+        let Some(open) = self.pictures.open.take() else { return };
+        let mut picture = open.part;
+        if picture.data.len() == picture.scan {
+            self.pictures.told.drop_one();
             return;
         }
-        if !open.data.ends_with(&[0xff, marker::EOI]) {
-            open.data.put_slice(&[0xff, marker::EOI]);
+        if !picture.data.ends_with(&[0xff, marker::EOI]) {
+            picture.data.put_slice(&[0xff, marker::EOI]);
         }
-        let now = Parameters::Mjpeg(open.size);
+        self.room = picture.data.len() + picture.data.len() / 8;
+        let now = Parameters::Mjpeg(picture.size);
         let new = (self.parameters.as_ref() != Some(&now)).then_some(now);
         if new.is_some() {
             self.parameters.clone_from(&new);
         }
-        let data = open.data.freeze();
-        frames.push_back(self.told.frame(open.ticks, open.arrived, data, new, open.replayed));
+        let (data, told) = (picture.data.freeze(), &mut self.pictures.told);
+        frames.push_back(told.frame(open.ticks, open.arrived, data, new, open.replayed));
     }
 
     /// The tables of a picture; `data` stands behind the headers of its first packet.
@@ -217,9 +193,8 @@ impl Codec for Mjpeg {
     ) -> Result<(), DepacketizeError> {
         let ticks = packet.ticks;
         self.take(packet, frames).inspect_err(|_| {
-            self.open = None;
-            self.told.drop_one();
-            self.skipping = Some(ticks);
+            self.pictures.open = None;
+            self.pictures.skip_headless(ticks);
         })
     }
 

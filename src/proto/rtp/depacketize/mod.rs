@@ -6,14 +6,14 @@
 //!
 //! # A further codec
 //!
-//! A file of its own with a type that implements `Codec` and keeps a `Told`, a variant of
-//! `Kind`, a line in [`Depacketizer::new`], and its variant in `Kind::codec` and
+//! A file of its own with a type that implements `Codec` and keeps a `Told` (or a `Gather`, where
+//! several packets make up a frame), a variant of `Kind`, a line in [`Depacketizer::new`], and its variant in `Kind::codec` and
 //! `Kind::codec_ref`.
 
 mod aac;
 mod av1;
 mod family;
-mod g711;
+mod gather;
 mod latm;
 mod mjpeg;
 mod nal;
@@ -35,6 +35,8 @@ pub mod limits {
     /// A frame that is one packet is copied up to this size, not sliced: a slice keeps alive all
     /// that was read from the socket with it, for as long as the frame lives.
     pub const COPIED: usize = 2_048;
+    /// The most bytes of a configuration in SDP.
+    pub const CONFIG: usize = 1_024;
 }
 
 /// A track as SDP describes it: `a=rtpmap` (or a static payload type) and `a=fmtp`.
@@ -90,6 +92,9 @@ pub enum Unsupported {
     /// No depacketizer for this encoding.
     #[error("no depacketizer for {0}")]
     Encoding(String),
+    /// Nothing says how its time counts.
+    #[error("{0}: no clock rate")]
+    ClockRate(String),
     /// A format parameter that cannot be served.
     #[error("{encoding}: {detail}")]
     Format {
@@ -192,17 +197,30 @@ pub(super) fn own(data: Bytes) -> Bytes {
     if data.len() <= limits::COPIED { Bytes::copy_from_slice(&data) } else { data }
 }
 
+/// `config`: bytes in hexadecimal.
+pub(super) fn hexadecimal(text: &str) -> Option<Bytes> {
+    let digits = text.trim().trim_matches('"').as_bytes();
+    if digits.is_empty() || digits.len() > 2 * limits::CONFIG {
+        return None;
+    }
+    let nibble = |digit: u8| char::from(digit).to_digit(16).and_then(|n| u8::try_from(n).ok());
+    let byte = |pair: &[u8]| match *pair {
+        [high, low] => Some(nibble(high)? << 4 | nibble(low)?),
+        _ => None,
+    };
+    digits.chunks(2).map(byte).collect::<Option<Vec<u8>>>().map(Bytes::from)
+}
+
 /// By payload format.
 #[derive(Debug)]
 enum Kind {
     /// H.264 and H.265.
     Nal(Box<nal::Nal>),
     Aac(Box<aac::Aac>),
-    G711(g711::G711),
     Mjpeg(Box<mjpeg::Mjpeg>),
     Av1(Box<av1::Av1>),
     Latm(Box<latm::Latm>),
-    /// Opus and L16.
+    /// Opus, L16 and G.711.
     Sound(sound::Sound),
 }
 
@@ -211,7 +229,6 @@ impl Kind {
         match self {
             Self::Nal(codec) => &mut **codec,
             Self::Aac(codec) => &mut **codec,
-            Self::G711(codec) => codec,
             Self::Mjpeg(codec) => &mut **codec,
             Self::Av1(codec) => &mut **codec,
             Self::Latm(codec) => &mut **codec,
@@ -223,7 +240,6 @@ impl Kind {
         match self {
             Self::Nal(codec) => &**codec,
             Self::Aac(codec) => &**codec,
-            Self::G711(codec) => codec,
             Self::Mjpeg(codec) => &**codec,
             Self::Av1(codec) => &**codec,
             Self::Latm(codec) => &**codec,
@@ -248,23 +264,26 @@ impl Depacketizer {
     /// When there is none for it.
     pub fn new(format: &Format<'_>) -> Result<Self, Unsupported> {
         let nal = |codec| nal::Nal::new(codec, format).map(|nal| Kind::Nal(Box::new(nal)));
-        let g711 = |law| g711::G711::new(law, format).map(Kind::G711);
+        let g711 = |law| Ok(Kind::Sound(sound::Sound::g711(law, format)));
         let kind = match &*format.encoding.trim().to_ascii_lowercase() {
             "h264" => nal(sets::Codec::H264),
             "h265" | "hevc" => nal(sets::Codec::H265),
             "mpeg4-generic" => aac::Aac::new(format).map(|aac| Kind::Aac(Box::new(aac))),
             "pcmu" => g711(Law::Mu),
             "pcma" => g711(Law::A),
-            "jpeg" => mjpeg::Mjpeg::new(format).map(|codec| Kind::Mjpeg(Box::new(codec))),
-            "av1" => av1::Av1::new(format).map(|codec| Kind::Av1(Box::new(codec))),
+            "jpeg" => Ok(Kind::Mjpeg(Box::new(mjpeg::Mjpeg::new()))),
+            "av1" => Ok(Kind::Av1(Box::new(av1::Av1::new()))),
             "mp4a-latm" => latm::Latm::new(format).map(|codec| Kind::Latm(Box::new(codec))),
             "opus" => sound::Sound::opus(format).map(Kind::Sound),
-            "l16" => sound::Sound::pcm(format).map(Kind::Sound),
+            "l16" => Ok(Kind::Sound(sound::Sound::pcm(format))),
             name => match unrecorded(name) {
                 Some(unrecorded) => Err(unrecorded),
                 None => Err(Unsupported::Encoding(format.encoding.chars().take(32).collect())),
             },
         }?;
+        if format.clock_rate == 0 {
+            return Err(Unsupported::ClockRate(format.encoding.chars().take(32).collect()));
+        }
         Ok(Self { kind, frames: VecDeque::new() })
     }
 

@@ -1,10 +1,10 @@
-//! Sound of which each packet is a frame: Opus (RFC 7587) and L16 (RFC 3551 §4.5.11).
+//! Sound of which each packet is a frame: Opus (RFC 7587), L16 and G.711 (RFC 3551 §4.5.11, §4.5.14).
 
 use std::collections::VecDeque;
 
 use super::{Codec, DepacketizeError, Format, Frame, Told, Unsupported, own};
 use crate::proto::{
-    codec::{Parameters, opus, pcm},
+    codec::{Parameters, g711, opus, pcm},
     rtp::{extension::Replayed, receive::Received},
 };
 
@@ -29,16 +29,23 @@ impl Sound {
     }
 
     /// L16.
-    pub(super) fn pcm(format: &Format<'_>) -> Result<Self, Unsupported> {
-        if format.clock_rate == 0 {
-            let detail = "no clock rate".to_owned();
-            return Err(Unsupported::Format { encoding: "L16", detail });
-        }
-        let channels = format.channels.unwrap_or(1).max(1);
-        let parameters =
-            Parameters::Pcm(pcm::Parameters { sample_rate: format.clock_rate, channels });
-        Ok(Self { parameters, told: Told::default() })
+    pub(super) fn pcm(format: &Format<'_>) -> Self {
+        let (sample_rate, channels) = samples(format);
+        let parameters = Parameters::Pcm(pcm::Parameters { sample_rate, channels });
+        Self { parameters, told: Told::default() }
     }
+
+    /// G.711.
+    pub(super) fn g711(law: g711::Law, format: &Format<'_>) -> Self {
+        let (sample_rate, channels) = samples(format);
+        let parameters = Parameters::G711(g711::Parameters { law, sample_rate, channels });
+        Self { parameters, told: Told::default() }
+    }
+}
+
+/// Sampling rate and channels of what has no header: one channel where nothing is said.
+fn samples(format: &Format<'_>) -> (u32, u8) {
+    (format.clock_rate, format.channels.unwrap_or(1).max(1))
 }
 
 impl Codec for Sound {
@@ -52,7 +59,11 @@ impl Codec for Sound {
         let replayed = Replayed::of(&packet);
         let mut data = packet.payload;
         match &self.parameters {
+            // What is less than a sampling instant is none.
             Parameters::Pcm(p) => data.truncate(data.len() - data.len() % p.frame()),
+            Parameters::G711(p) => {
+                data.truncate(data.len() - data.len() % usize::from(p.channels.max(1)));
+            }
             _ if !data.is_empty() && opus::samples(&data).is_none() => {
                 self.told.drop_one();
                 return Err(DepacketizeError::Malformed("an Opus packet that lasts too long"));

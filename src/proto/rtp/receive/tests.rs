@@ -274,7 +274,7 @@ fn a_driver_that_does_not_ask_costs_packets_and_not_memory() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 5_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_comes_numbers_of_a_source_only_rise_and_all_are_accounted_for(
