@@ -161,6 +161,37 @@ pub enum Transport {
     Udp,
 }
 
+/// Who begins: we, or the camera.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Source {
+    /// We call the camera.
+    #[default]
+    Pull,
+    /// The camera, or an encoder, publishes to our RTSP server.
+    Publish {
+        /// A second publisher takes the first one's place; else it is refused.
+        take_over: bool,
+    },
+}
+
+impl Source {
+    /// Whether it is the camera that begins.
+    #[must_use]
+    pub const fn is_publish(self) -> bool {
+        matches!(self, Self::Publish { .. })
+    }
+
+    /// In the API.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Pull => "pull",
+            Self::Publish { .. } => "publish",
+        }
+    }
+}
+
 /// Whether and when a stream is recorded.
 #[derive(
     Clone,
@@ -256,6 +287,8 @@ pub struct Camera {
     pub name: String,
     /// Off: neither pulled nor expected.
     pub enabled: bool,
+    /// Who begins.
+    pub source: Source,
     /// Login at the camera.
     pub username: Option<String>,
     /// Password at the camera; sealed at rest.

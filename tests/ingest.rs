@@ -31,7 +31,9 @@ use vedette::{
     clock::Clock,
     hub::{ClockSource, Event, Hub, Limits, Run, Start, Subscription},
     id::{Role, StreamId},
-    ingest::{PullState, PullTarget, Puller, Resume, StatusSnapshot, StreamStatus, Trust, probe},
+    ingest::{
+        Landing, PullState, PullTarget, Puller, Resume, StatusSnapshot, StreamStatus, Trust, probe,
+    },
     model::Transport,
     proto::{
         access_unit::{AccessUnit, TrackIndex},
@@ -75,7 +77,7 @@ impl Pulled {
             stream,
             camera: "door".parse().unwrap(),
             role: Role::Main,
-            target,
+            from: Landing::Pull(target),
             channel,
             status: Arc::clone(&status),
             clock: clock.clone(),

@@ -13,6 +13,8 @@ pub enum Action {
     ViewRecorded,
     /// See that cameras exist and how they are set up (never their passwords).
     ReadCameras,
+    /// Send a camera's picture to us.
+    Publish,
     /// Add, change, delete cameras, and probe addresses.
     ManageCameras,
     /// See whether cameras run and volumes have room.
@@ -37,13 +39,13 @@ pub enum Action {
 /// no caller has to change then.
 pub fn decide(principal: &Principal, action: Action, _camera: Option<&Slug>) -> Result<(), Denied> {
     use Action::{
-        ManageCameras, ManageLocks, ManageOwnTokens, ManageStorage, MarkEvents, ReadAudit,
+        ManageCameras, ManageLocks, ManageOwnTokens, ManageStorage, MarkEvents, Publish, ReadAudit,
         ReadCameras, ReadMetrics, ReadStatus, ViewLive, ViewRecorded,
     };
     let allowed = match action {
         ViewLive | ViewRecorded | ReadCameras | ReadStatus | ManageOwnTokens => true,
         ManageLocks | MarkEvents => principal.role != UserRole::Viewer,
-        ManageCameras | ManageStorage | ReadAudit | ReadMetrics => {
+        ManageCameras | ManageStorage | Publish | ReadAudit | ReadMetrics => {
             principal.role == UserRole::Admin
         }
     };

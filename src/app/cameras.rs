@@ -39,8 +39,8 @@ use crate::{
     http::{CameraControl, Completeness, StreamState, WantedName},
     hub::Hub,
     id::{CameraId, Role, Slug, StreamId},
-    ingest::StreamStatus,
-    model::{Camera, CameraStream, RecordMode},
+    ingest::{StreamStatus, publish::Berths},
+    model::{Camera, CameraStream, RecordMode, Source},
     onvif::EventsState,
     proto::{reason::GapReason, time::WallTime},
     record,
@@ -58,6 +58,7 @@ pub(super) struct Parts {
     pub(super) record: record::Settings,
     pub(super) lanes: Arc<Lanes>,
     pub(super) journal: Journal,
+    pub(super) berths: Berths,
 }
 
 /// All cameras that run.
@@ -99,7 +100,7 @@ impl Streams {
     ) {
         let (wall, now) = (clock.now(), Instant::now());
         for stream in self.all().into_iter().filter(|s| s.plan.camera == camera) {
-            let Order { enabled, mode, when } = &stream.plan.order;
+            let Order { enabled, mode, when, .. } = &stream.plan.order;
             if *enabled && *mode == RecordMode::Events && when.events.wants(kind) {
                 stream.director.event(Window::around(&when.events, start, end, wall, now));
             }
@@ -114,6 +115,7 @@ pub(super) struct Plan {
     pub(super) slug: Slug,
     pub(super) role: Role,
     pub(super) stream: CameraStream,
+    pub(super) source: Source,
     pub(super) username: Option<String>,
     pub(super) password: Option<crate::model::Secret>,
     /// When it is pulled and recorded.
@@ -131,12 +133,14 @@ impl Plan {
             // Limits of retention are read where they are used; they restart nothing. The rest
             // stands in `order` and `volume`.
             stream: CameraStream { retention: None, record: None, volume: None, ..stream.clone() },
+            source: camera.source,
             username: camera.username.clone(),
             password: camera.password.clone(),
             order: Order {
                 enabled: camera.enabled,
                 mode: camera.mode_of(stream),
                 when: camera.when.clone(),
+                publishes: camera.source.is_publish(),
             },
             volume: stream.volume.clone().or_else(|| camera.volume.clone()),
         }
@@ -330,6 +334,7 @@ impl CameraControl for CameraSet {
             wanted: match shown.wanted() {
                 Wanted::Off => WantedName::Off,
                 Wanted::Idle => WantedName::Idle,
+                Wanted::Open => WantedName::Open,
                 Wanted::Watched => WantedName::Watched,
                 Wanted::Standby => WantedName::Standby,
                 Wanted::Recording => WantedName::Recording,

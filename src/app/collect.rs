@@ -235,6 +235,13 @@ fn rtsp(out: &mut Exposition, c: &Counters) {
     }
     let sent = c.bytes_out() as f64;
     out.counter("vedette_rtsp_sent_bytes_total", "Bytes sent to players.", &[], sent);
+    let help = "Publishers that announced a stream.";
+    out.gauge("vedette_rtsp_publishers", help, &[], c.publishers() as f64);
+    let help = "Bytes of RTP and RTCP that publishers sent.";
+    out.counter("vedette_rtsp_published_bytes_total", help, &[], c.bytes_published() as f64);
+    let help = "Packets of publishers dropped because the recorder was behind.";
+    let count = c.packets_dropped() as f64;
+    out.counter("vedette_rtsp_published_packets_dropped_total", help, &[], count);
     for (reason, count) in c.dropped() {
         let help = "Units not sent to a player.";
         let labels: Labels<'_> = &[("reason", reason.as_str())];

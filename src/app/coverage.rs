@@ -257,6 +257,7 @@ mod tests {
             updated: NOON,
             onvif: None,
             sealed_broken: false,
+            source: crate::model::Source::Pull,
         };
         store.insert_camera(camera).await.unwrap();
         (store, stream)

@@ -173,6 +173,7 @@ async fn add(app: &App, n: u16, url: String) -> anyhow::Result<Slug> {
         updated: now,
         onvif: None,
         sealed_broken: false,
+        source: crate::model::Source::Pull,
     };
     app.store().insert_camera(camera).await?;
     Ok(slug)

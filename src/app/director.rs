@@ -1,5 +1,6 @@
 //! Carries out for one stream what [`Planner`] wants: starts and stops its pull and its recorder,
-//! each by itself, and notes in the index what is expected of it.
+//! each by itself, and notes in the index what is expected of it. Where the camera publishes, its
+//! place ([`publish`](crate::ingest::publish)) is the pull.
 //!
 //! ```text
 //! orders (API) ┐
@@ -39,7 +40,7 @@ use super::{
 use crate::{
     hub::Channel,
     id::StreamId,
-    ingest::{PullTarget, Puller, Resume, StreamStatus},
+    ingest::{Landing, PullTarget, Puller, Resume, StreamStatus},
     model::{Gap, RecordMode},
     proto::{
         reason::GapReason,
@@ -381,22 +382,9 @@ impl Work {
     }
 
     async fn begin_pull(&mut self) {
-        let stream = &self.plan.stream;
-        let target = PullTarget::new(
-            &stream.url,
-            self.plan.username.clone(),
-            self.plan.password.clone(),
-            stream.transport,
-            stream.audio,
-        );
-        let target = match target {
-            Ok(target) => target,
-            Err(error) => {
-                // The API checks addresses; one that came in otherwise harms no other camera.
-                tracing::error!(%error, "the address cannot be pulled");
-                self.unusable = true;
-                return;
-            }
+        let Some(from) = self.landing() else {
+            self.unusable = true;
+            return;
         };
         let resume = self.resume().await.unwrap_or_else(|error| {
             tracing::error!(%error, "read where its footage ended");
@@ -406,7 +394,7 @@ impl Work {
             stream: self.id(),
             camera: self.plan.slug.clone(),
             role: self.plan.role,
-            target,
+            from,
             channel: Arc::clone(&self.channel),
             status: Arc::clone(&self.status),
             clock: self.parts.clock.clone(),
@@ -432,6 +420,25 @@ impl Work {
         task.spawn_on(pulled, &self.lane);
         task.close();
         self.shared.lock().pull = Some(Arc::new(Pull { stop, task }));
+    }
+
+    fn landing(&self) -> Option<Landing> {
+        let (id, source, stream) = (self.id(), self.plan.source, &self.plan.stream);
+        if source.is_publish() {
+            return Some(Landing::Publish(self.parts.berths.open(id, source, stream.audio)));
+        }
+        let target = PullTarget::new(
+            &stream.url,
+            self.plan.username.clone(),
+            self.plan.password.clone(),
+            stream.transport,
+            stream.audio,
+        );
+        // The API checks addresses; one that came in otherwise harms no other camera.
+        target
+            .inspect_err(|error| tracing::error!(%error, "the address cannot be pulled"))
+            .ok()
+            .map(Landing::Pull)
     }
 
     /// Where its footage ended, so that the next run begins after it or in a new epoch.

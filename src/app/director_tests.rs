@@ -16,7 +16,10 @@ use crate::{
     http::CameraControl,
     hub::{self, ClockSource, Event, Hub, Publisher, Run, Start},
     id::{CameraId, Role, RunId},
-    model::{Camera, CameraStream, EventRecording, RunRow, Schedule, Transport, WallRange, When},
+    ingest::publish::Berths,
+    model::{
+        Camera, CameraStream, EventRecording, RunRow, Schedule, Source, Transport, WallRange, When,
+    },
     proto::{
         access_unit::{AccessUnit, Track, TrackIndex},
         codec::{Parameters, h264},
@@ -52,6 +55,10 @@ struct Site {
 
 impl Site {
     async fn new(mode: RecordMode, seconds: i64) -> Self {
+        Self::of(mode, seconds, Source::Pull).await
+    }
+
+    async fn of(mode: RecordMode, seconds: i64, source: Source) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::manual(at(seconds));
         let sealer = Sealer::open_or_create(&folder.path().join("key")).unwrap();
@@ -70,8 +77,9 @@ impl Site {
             record: record::Settings::default(),
             lanes: Arc::new(Lanes::start().unwrap()),
             journal,
+            berths: Berths::default(),
         };
-        let camera = store.insert_camera(camera(&clock, mode)).await.unwrap();
+        let camera = store.insert_camera(Camera { source, ..camera(&clock, mode) }).await.unwrap();
         let set = CameraSet::new(parts.clone());
         Self { _folder: folder, clock, store, parts, set, camera }
     }
@@ -215,6 +223,7 @@ fn camera(clock: &Clock, mode: RecordMode) -> Camera {
         updated: clock.now(),
         sealed_broken: false,
         onvif: None,
+        source: Source::Pull,
     }
 }
 
@@ -305,6 +314,33 @@ async fn a_camera_is_recorded_within_its_hours_to_the_second_and_watched_beyond_
     sender.send_until(6);
     numbers.extend(seen(&mut viewer));
     assert_eq!(numbers, (0..sender.number).collect::<Vec<_>>(), "who watches notices nothing");
+    site.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_place_of_a_publisher_is_there_whatever_is_recorded_until_it_is_switched_off() {
+    let source = Source::Publish { take_over: false };
+    let mut site = Site::of(RecordMode::Never, -60, source).await;
+    site.set.start().await.unwrap();
+    let berth = |site: &Site| site.parts.berths.get(site.stream());
+    let first = berth(&site).unwrap();
+    let publisher = first.claim().unwrap();
+    for (mode, wanted, reason) in [
+        (RecordMode::Never, Wanted::Open, GapReason::Disabled),
+        (RecordMode::Schedule, Wanted::Open, GapReason::NotScheduled),
+        (RecordMode::Events, Wanted::Standby, GapReason::NotScheduled),
+        (RecordMode::Always, Wanted::Recording, GapReason::Starting),
+        (RecordMode::Never, Wanted::Open, GapReason::Disabled),
+    ] {
+        site.change(|camera| camera.record = mode).await;
+        assert_eq!(site.wanted(), wanted, "{mode:?}");
+        site.until_gap(reason).await;
+        assert!(Arc::ptr_eq(&berth(&site).unwrap(), &first), "{mode:?}: it stays where it is");
+    }
+    assert!(!publisher.evicted().is_cancelled());
+    site.change(|camera| camera.enabled = false).await;
+    assert!(berth(&site).is_none());
+    assert!(publisher.evicted().is_cancelled());
     site.end().await;
 }
 

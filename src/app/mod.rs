@@ -133,6 +133,7 @@ impl App {
         );
         let (journal, notes) = Journal::new(store.clone(), clock.clone());
         let lanes = Arc::new(Lanes::start().context("start the threads that record")?);
+        let berths = crate::ingest::publish::Berths::default();
         let cameras = Arc::new(CameraSet::new(cameras::Parts {
             hub: hub.clone(),
             volumes: volumes.clone(),
@@ -141,6 +142,7 @@ impl App {
             record: record::Settings { segment: config.recording.segment },
             lanes: Arc::clone(&lanes),
             journal: journal.clone(),
+            berths: berths.clone(),
         }));
         let rtsp = RtspServer::bind(
             rtsp_server::Settings {
@@ -155,6 +157,7 @@ impl App {
                 archive: Some(Arc::new(archive.clone())),
                 access: access.clone(),
                 directory: Arc::new(directory::Index(store.clone())),
+                berths,
                 clock: clock.clone(),
             },
         )

@@ -8,6 +8,9 @@
 //! | `events` | all the time | what surrounds an event |
 //! | `never` | while somebody watches | never |
 //!
+//! A camera that publishes cannot be called: it is taken in whenever it comes, unless it is switched
+//! off, and recorded as above.
+//!
 //! # Two clocks
 //!
 //! Hours of a schedule are of the wall clock, which may be set: what holds is what it says now, and
@@ -39,6 +42,8 @@ pub(super) struct Order {
     pub(super) enabled: bool,
     pub(super) mode: RecordMode,
     pub(super) when: When,
+    /// The camera calls us.
+    pub(super) publishes: bool,
 }
 
 impl Order {
@@ -60,6 +65,8 @@ pub(super) enum Wanted {
     Off,
     /// Nothing, for nobody watches.
     Idle,
+    /// To be taken in when it publishes, though nobody watches.
+    Open,
     /// It is watched, or was a moment ago.
     Watched,
     /// An event may come, or its hours begin in a moment.
@@ -204,6 +211,9 @@ impl Planner {
                 };
             }
             RecordMode::Schedule => self.by_the_hours(wall, now, &mut wish),
+        }
+        if self.order.publishes && wish.wanted == Wanted::Idle {
+            wish.wanted = Wanted::Open;
         }
         wish
     }

@@ -14,7 +14,7 @@ fn at(seconds: i64) -> WallTime {
 fn order(mode: RecordMode) -> Order {
     let schedule: Schedule = serde_json::from_str(EIGHT_TO_SIX).unwrap();
     let when = When { schedule: Some(schedule), events: EventRecording::default() };
-    Order { enabled: true, mode, when }
+    Order { enabled: true, mode, when, publishes: false }
 }
 
 /// A planner and two clocks that a test moves.
@@ -60,6 +60,31 @@ fn a_camera_on_demand_is_pulled_from_the_first_viewer_to_ten_seconds_after_the_l
     desk.watched_by(0);
     assert_eq!(desk.passes(9).wanted, Wanted::Watched, "and has ten seconds of his own");
     assert_eq!(desk.passes(1).wanted, Wanted::Idle);
+}
+
+#[test]
+fn a_camera_that_publishes_is_taken_in_at_any_time_and_recorded_when_it_is_wanted() {
+    use RecordMode::{Always, Events, Never, Schedule};
+    for (mode, seconds, wanted) in [
+        (Never, 0, Wanted::Open),
+        (Schedule, -HOUR, Wanted::Open),
+        (Schedule, -2, Wanted::Standby),
+        (Schedule, HOUR, Wanted::Recording),
+        (Events, 0, Wanted::Standby),
+        (Always, 0, Wanted::Recording),
+    ] {
+        let mut desk = Desk::new(mode, seconds);
+        desk.planner.order(Order { publishes: true, ..order(mode) }, desk.wall);
+        let wish = desk.wish();
+        assert_eq!(wish.wanted, wanted, "{mode:?} {seconds}");
+        assert!(wish.pull());
+        assert_eq!(wish.record(), wanted == Wanted::Recording);
+        assert!(desk.watched_by(1).pull());
+        desk.watched_by(0);
+        assert!(desk.passes(10).pull(), "nor does it go with its last viewer");
+        desk.planner.order(Order { enabled: false, publishes: true, ..order(mode) }, desk.wall);
+        assert!(!desk.wish().pull());
+    }
 }
 
 #[test]

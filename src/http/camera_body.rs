@@ -16,8 +16,8 @@ use crate::{
     clock::Clock,
     id::{CameraId, Role, Slug, StreamId},
     model::{
-        Camera, CameraStream, Onvif, RecordMode, RetentionLimits, ScheduleText, Secret, Transport,
-        When, shown,
+        Camera, CameraStream, Onvif, RecordMode, RetentionLimits, ScheduleText, Secret, Source,
+        Transport, When, shown,
     },
     proto::time::WallTime,
 };
@@ -73,6 +73,7 @@ pub(super) fn create(
         name: read.name.unwrap_or_else(|| slug.to_string()),
         slug,
         enabled: read.enabled,
+        source: read.source,
         username,
         password,
         record: read.record,
@@ -103,6 +104,17 @@ pub(super) fn patch(
     }
     let logins = Logins::take(&mut patch, &mut mistakes);
     let mut document = document(camera);
+    // What is published to has no addresses: those that were there go, unless they are given anew.
+    if patch.get("source").and_then(Value::as_str) == Some("publish")
+        && let Some(Value::Array(streams)) = document.get_mut("streams")
+    {
+        for stream in streams.iter_mut().filter_map(Value::as_object_mut) {
+            stream.remove("url");
+        }
+    }
+    if patch.get("source").and_then(Value::as_str) == Some("pull") {
+        document.remove("take_over");
+    }
     // `url` is short for the main stream's, in a patch too.
     let mut short = false;
     if !patch.contains_key("streams")
@@ -129,6 +141,7 @@ pub(super) fn patch(
         slug: camera.slug.clone(),
         name: read.name.unwrap_or_else(|| camera.slug.to_string()),
         enabled: read.enabled,
+        source: read.source,
         username,
         password,
         record: read.record,
@@ -157,10 +170,14 @@ fn document(camera: &Camera) -> Map<String, Value> {
         .streams
         .iter()
         .map(|s| {
-            json!({
-                "role": s.role.as_str(), "url": shown(&s.url), "transport": s.transport,
+            let mut stream = json!({
+                "role": s.role.as_str(), "transport": s.transport,
                 "audio": s.audio, "record": s.record, "retention": s.retention, "volume": s.volume,
-            })
+            });
+            if let Some(stream) = stream.as_object_mut().filter(|_| !camera.source.is_publish()) {
+                stream.insert("url".to_owned(), shown(&s.url).into());
+            }
+            stream
         })
         .collect();
     let document = json!({
@@ -168,9 +185,15 @@ fn document(camera: &Camera) -> Map<String, Value> {
         "schedule": camera.when.schedule.clone().map(ScheduleText::from),
         "events": camera.when.events, "retention": camera.retention, "volume": camera.volume, "streams": streams,
         "onvif": camera.onvif,
+        "source": camera.source.as_str(),
     });
     match document {
-        Value::Object(map) => map,
+        Value::Object(mut map) => {
+            if let Source::Publish { take_over } = camera.source {
+                map.insert("take_over".to_owned(), take_over.into());
+            }
+            map
+        }
         _ => Map::new(),
     }
 }
@@ -279,6 +302,7 @@ impl Logins {
 struct Document {
     name: Option<String>,
     enabled: bool,
+    source: Source,
     record: RecordMode,
     when: When,
     retention: RetentionLimits,
@@ -327,15 +351,13 @@ impl Document {
         f.planned(&["tls"]);
         let name = f.text("name", MAX_NAME);
         let enabled = f.bool("enabled").unwrap_or(true);
-        if f.choice("source", &[("pull", true), ("publish", false)]) == Some(false) {
-            f.mistake("source", "`publish` is not supported by this version");
-        }
+        let source = source(&mut f);
         let record = record(&mut f).unwrap_or_default();
         let scheduled = f.has("schedule");
         let when = camera_when::read(&mut f);
         let retention = retention(&mut f).unwrap_or_default();
         let volume = volume(&mut f, volumes);
-        let streams = streams(&mut f, old, volumes);
+        let streams = streams(&mut f, old, volumes, source);
         let onvif = onvif(&mut f);
         let by_schedule = RecordMode::Schedule;
         let mut modes = streams.iter().map(|s| s.record.unwrap_or(record));
@@ -343,7 +365,19 @@ impl Document {
             f.mistake("schedule", "is required where `record` is `schedule`");
         }
         f.finish();
-        Self { name, enabled, record, when, retention, volume, streams, onvif }
+        Self { name, enabled, source, record, when, retention, volume, streams, onvif }
+    }
+}
+
+fn source(f: &mut Fields<'_>) -> Source {
+    let publish = f.choice("source", &[("pull", false), ("publish", true)]).unwrap_or_default();
+    match (publish, f.bool("take_over")) {
+        (true, take_over) => Source::Publish { take_over: take_over.unwrap_or_default() },
+        (false, None) => Source::Pull,
+        (false, Some(_)) => {
+            f.mistake("take_over", "is for cameras whose `source` is `publish`");
+            Source::Pull
+        }
     }
 }
 
@@ -413,7 +447,12 @@ fn volume(f: &mut Fields<'_>, volumes: &[String]) -> Option<String> {
     Some(name)
 }
 
-fn streams(f: &mut Fields<'_>, old: &[CameraStream], volumes: &[String]) -> Vec<StreamDraft> {
+fn streams(
+    f: &mut Fields<'_>,
+    old: &[CameraStream],
+    volumes: &[String],
+    source: Source,
+) -> Vec<StreamDraft> {
     let url = f.value("url");
     let list = match (url, f.value("streams")) {
         (Some(_), Some(_)) => {
@@ -422,12 +461,16 @@ fn streams(f: &mut Fields<'_>, old: &[CameraStream], volumes: &[String]) -> Vec<
         }
         (Some(url), None) => {
             let main = json!({ "role": "main", "url": url });
-            return stream(f, "", main, old, volumes).into_iter().collect();
+            return stream(f, "", main, old, volumes, source).into_iter().collect();
         }
         (None, Some(Value::Array(list))) if !list.is_empty() => list,
         (None, Some(_)) => {
             f.mistake("streams", "must be a list of one or two streams");
             return Vec::new();
+        }
+        (None, None) if source.is_publish() => {
+            let main = json!({ "role": "main" });
+            return stream(f, "", main, old, volumes, source).into_iter().collect();
         }
         (None, None) => {
             f.mistake("url", "is required (or `streams`)");
@@ -441,7 +484,7 @@ fn streams(f: &mut Fields<'_>, old: &[CameraStream], volumes: &[String]) -> Vec<
     let whole = list.len();
     let mut drafts: Vec<StreamDraft> = Vec::new();
     for (i, value) in list.into_iter().enumerate() {
-        drafts.extend(stream(f, &format!("streams[{i}]"), value, old, volumes));
+        drafts.extend(stream(f, &format!("streams[{i}]"), value, old, volumes, source));
     }
     if drafts.len() == whole {
         let mains = drafts.iter().filter(|d| d.role == Role::Main).count();
@@ -459,6 +502,7 @@ fn stream(
     value: Value,
     old: &[CameraStream],
     volumes: &[String],
+    source: Source,
 ) -> Option<StreamDraft> {
     let Value::Object(map) = value else {
         f.mistake(prefix, "must be an object");
@@ -473,6 +517,11 @@ fn stream(
         s.mistake("role", "is required: main or sub");
     }
     let (url, login) = match s.value("url") {
+        None if source.is_publish() => (Some(String::new()), None),
+        Some(_) if source.is_publish() => {
+            s.mistake("url", "is not for cameras whose `source` is `publish`: they call us");
+            (None, None)
+        }
         Some(Value::String(text)) => {
             if let Some(kept) = old.iter().find(|o| Some(o.role) == role && shown(&o.url) == text) {
                 (Some(kept.url.clone()), None)

@@ -5,8 +5,8 @@ use serde::Serialize;
 use crate::{
     id::{Role, Slug},
     model::{
-        Camera, CameraStream, EventRecording, RecordMode, RetentionLimits, ScheduleText, Transport,
-        shown,
+        Camera, CameraStream, EventRecording, RecordMode, RetentionLimits, ScheduleText, Source,
+        Transport, shown,
     },
 };
 
@@ -37,8 +37,10 @@ pub(super) struct CameraCreate {
     password: Option<String>,
     /// Off: neither pulled nor expected. On unless told.
     enabled: Option<bool>,
-    /// Only `pull` so far.
-    source: Option<String>,
+    /// `pull`, unless told; `publish`: the camera sends to our RTSP server, and has no address.
+    source: Option<SourceName>,
+    /// With `publish`: a second publisher takes the first one's place; unless told it is refused.
+    take_over: Option<bool>,
     /// Whether its streams are recorded: always, unless told.
     record: Option<RecordMode>,
     /// Hours for `record` = `schedule`, of all its streams.
@@ -74,6 +76,10 @@ pub(super) struct CameraPatch {
     password: Option<String>,
     /// Off: neither pulled nor expected.
     enabled: Option<bool>,
+    /// Who begins.
+    source: Option<SourceName>,
+    /// With `publish`: a second publisher takes the first one's place.
+    take_over: Option<bool>,
     /// Whether its streams are recorded.
     record: Option<RecordMode>,
     /// Hours for `record` = `schedule`, of all its streams.
@@ -105,7 +111,7 @@ pub(super) struct OnvifBody {
     events: Option<bool>,
 }
 
-/// A stream to pull.
+/// A stream.
 #[derive(Debug, utoipa::ToSchema)]
 #[schema(as = StreamCreate)]
 #[expect(
@@ -114,7 +120,8 @@ pub(super) struct OnvifBody {
 )]
 pub(super) struct StreamBody {
     role: RoleName,
-    url: String,
+    /// Required where it is pulled, and only there.
+    url: Option<String>,
     /// TCP, and UDP where the camera refuses it, unless told.
     transport: Option<Transport>,
     /// Whether to take its sound; yes unless told.
@@ -125,6 +132,17 @@ pub(super) struct StreamBody {
     retention: Option<RetentionLimits>,
     /// Overrides the camera's.
     volume: Option<String>,
+}
+
+/// Who begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[schema(as = Source)]
+pub(super) enum SourceName {
+    /// We call the camera.
+    Pull,
+    /// The camera calls us.
+    Publish,
 }
 
 /// Which stream of a camera.
@@ -155,8 +173,10 @@ pub(super) struct CameraView {
     slug: Slug,
     name: String,
     enabled: bool,
-    /// Always `pull` so far.
-    source: &'static str,
+    source: SourceName,
+    /// Only where it is published to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    take_over: Option<bool>,
     record: RecordMode,
     schedule: Option<ScheduleText>,
     events: EventRecording,
@@ -190,7 +210,7 @@ pub(super) struct OnvifView {
 #[schema(as = Stream)]
 pub(super) struct StreamView {
     role: RoleName,
-    /// Without credentials; a secret in its query is shown as `***`.
+    /// Without credentials; a secret in its query is shown as `***`. Empty where it is published to.
     url: String,
     transport: Transport,
     audio: bool,
@@ -228,7 +248,11 @@ impl CameraView {
             slug: slug.clone(),
             name: camera.name.clone(),
             enabled: camera.enabled,
-            source: "pull",
+            source: if camera.source.is_publish() { SourceName::Publish } else { SourceName::Pull },
+            take_over: match camera.source {
+                Source::Publish { take_over } => Some(take_over),
+                Source::Pull => None,
+            },
             record: camera.record,
             schedule: camera.when.schedule.clone().map(ScheduleText::from),
             events: camera.when.events.clone(),

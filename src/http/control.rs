@@ -69,6 +69,8 @@ pub enum WantedName {
     Off,
     /// Nothing: it is on demand, and nobody watches.
     Idle,
+    /// To be taken in when it publishes: it is not to be recorded now, and nobody watches.
+    Open,
     /// Somebody watches it live, or did some seconds ago.
     Watched,
     /// It is pulled because an event may come, or its hours begin in a moment.

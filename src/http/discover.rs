@@ -176,7 +176,9 @@ fn login(f: &mut Fields<'_>) -> Option<Login> {
 /// they are.
 pub(super) async fn fill_in(api: &Api, mut body: Map<String, Value>) -> Result<Map<String, Value>> {
     let given = |name: &str| body.get(name).is_some_and(|v| !v.is_null());
-    if !given("onvif") || given("url") || given("streams") {
+    // One that publishes is not asked what to pull.
+    let publishes = body.get("source").is_some_and(|v| v == "publish");
+    if !given("onvif") || given("url") || given("streams") || publishes {
         return Ok(body);
     }
     let mut mistakes = Mistakes::default();

@@ -154,6 +154,8 @@ struct NotRecorded {
 #[schema(as = StreamState)]
 enum PullStateName {
     Connecting,
+    /// For a publisher.
+    Waiting,
     Running,
     BackingOff,
     Stopped,
@@ -281,6 +283,7 @@ impl StreamStatus {
             role,
             state: match pull.state {
                 PullState::Connecting => PullStateName::Connecting,
+                PullState::Waiting => PullStateName::Waiting,
                 PullState::Running => PullStateName::Running,
                 PullState::BackingOff => PullStateName::BackingOff,
                 PullState::Stopped => PullStateName::Stopped,

@@ -18,7 +18,7 @@ use crate::{
 use super::{
     PullError, PullTarget,
     flow::{Flow, Outlet},
-    source::{Source, SourceEvent},
+    source::{Dial, Source, SourceEvent},
 };
 
 /// How often watchdogs look and measurements are taken.
@@ -33,7 +33,7 @@ const STEADY: Duration = Duration::from_secs(6);
 
 /// Pulls `target` until the attempt is told to stop (`Ok`) or something goes wrong. The run it
 /// published ends with the error's reason, or with that of `stop`.
-pub(super) async fn pull<S: Source>(
+pub(super) async fn pull<S: Dial>(
     target: &PullTarget,
     context: &S::Context,
     connects: &Connects,
@@ -51,10 +51,23 @@ pub(super) async fn pull<S: Source>(
         let _permit = connects.permit().await;
         S::connect(target, context).await
     };
-    let mut source = tokio::select! {
+    let source = tokio::select! {
         () = attempt.stop().cancelled() => return Ok(()),
         connected = connect => connected?,
     };
+    take_in(source, outlet, hurry, attempt, stop, remember).await
+}
+
+/// Takes up what `source` sends until the attempt is told to stop or something goes wrong.
+pub(super) async fn take_in<S: Source>(
+    mut source: S,
+    outlet: Outlet,
+    hurry: Hurry,
+    attempt: &Attempt,
+    stop: &Stop,
+    remember: impl Fn(&S),
+) -> Result<(), PullError> {
+    let channel = Arc::clone(&outlet.channel);
     let mut flow = Flow::new(outlet, source.tracks(), Instant::now());
     let outcome = stream(&mut source, &mut flow, &channel, hurry, attempt).await;
     let _hurry = channel.hurry();

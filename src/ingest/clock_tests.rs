@@ -100,6 +100,7 @@ impl Nvr {
             password: None,
             onvif: None,
             sealed_broken: false,
+            source: crate::model::Source::Pull,
             record: RecordMode::Always,
             when: Default::default(),
             retention: RetentionLimits::default(),

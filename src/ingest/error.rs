@@ -2,6 +2,7 @@
 
 use std::{io, time::Duration};
 
+use super::rtsp::publish::Left;
 use crate::{
     proto::{reason::GapReason, time::WallSpan},
     task::{Failure, Retry},
@@ -71,6 +72,9 @@ pub enum PullError {
         /// The system's word, if there was one.
         detail: Option<String>,
     },
+    /// Who published does so no more.
+    #[error("{}", .0.words())]
+    PublisherLeft(Left),
     /// What the camera says cannot be understood.
     #[error("cannot understand the camera: {detail}")]
     Protocol {
@@ -144,6 +148,7 @@ impl Failure for PullError {
             | Self::NoAnswer { .. }
             | Self::Refused { .. }
             | Self::Disconnected { .. }
+            | Self::PublisherLeft(_)
             | Self::Protocol { .. }
             | Self::NoParameters { .. }
             | Self::Stalled { .. }
@@ -165,6 +170,7 @@ impl Failure for PullError {
                 GapReason::Refused
             }
             Self::Disconnected { .. } => GapReason::Disconnected,
+            Self::PublisherLeft(left) => left.reason(),
             Self::Protocol { .. } | Self::NoParameters { .. } => GapReason::ProtocolError,
             Self::NoUsableTrack { .. } => GapReason::NoUsableTrack,
             Self::PacketLoss { .. } => GapReason::PacketLoss,

@@ -34,6 +34,7 @@ mod unit;
 
 pub use error::PullError;
 pub use probe::{ProbeReport, ProbedTrack, probe};
-pub use puller::{Puller, Resume};
+pub use puller::{Landing, Puller, Resume};
+pub use rtsp::publish;
 pub use status::{AudioStatus, PullState, StatusSnapshot, StreamStatus, VideoStatus};
 pub use target::{BadAddress, PullTarget, Trust};

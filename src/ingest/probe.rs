@@ -21,7 +21,7 @@ use crate::{
 use super::{
     PullError, PullTarget,
     rtsp::{RtspContext, RtspSource},
-    source::{Offer, Source, SourceEvent, SourceUnit},
+    source::{Dial, Offer, Source, SourceEvent, SourceUnit},
     unit::{Wholeness, wholeness},
 };
 

@@ -16,7 +16,10 @@ use super::{
     PullTarget, StreamStatus, attempt,
     flow::Outlet,
     memory::Memory,
-    rtsp::{RtspContext, RtspSource},
+    rtsp::{
+        RtspContext, RtspSource,
+        publish::{Open, Published},
+    },
 };
 
 /// Where a stream stood when the process before this one ended.
@@ -37,6 +40,15 @@ impl Default for Resume {
     }
 }
 
+/// Where a stream comes from.
+#[derive(Debug)]
+pub enum Landing {
+    /// We call the camera.
+    Pull(PullTarget),
+    /// It calls us, and lands here.
+    Publish(Open),
+}
+
 /// Everything it takes to keep one stream flowing into the hub.
 #[derive(Debug)]
 pub struct Puller {
@@ -47,7 +59,7 @@ pub struct Puller {
     /// For logs.
     pub role: Role,
     /// From where.
-    pub target: PullTarget,
+    pub from: Landing,
     /// To where.
     pub channel: Arc<Channel>,
     /// Says how it goes.
@@ -69,11 +81,14 @@ impl Puller {
     }
 
     async fn supervised(self, stop: Stop) {
-        let Self { stream, target, channel, status, clock, connects, resume, .. } = self;
+        let Self { stream, from, channel, status, clock, connects, resume, .. } = self;
         let health = status.health().clone();
         let memory = Arc::new(Memory::new(resume));
         let outlet = Outlet { stream, channel, clock: clock.clone(), status, memory };
-        let target = Arc::new(target);
+        let target = match from {
+            Landing::Pull(target) => Arc::new(target),
+            Landing::Publish(open) => return receive(&open, outlet, stop).await,
+        };
         // Sessions outlive attempts: the next one waits for the last one's TEARDOWN.
         let context = RtspContext::new(clock);
         let token = stop.token().clone();
@@ -91,4 +106,25 @@ impl Puller {
         })
         .await;
     }
+}
+
+/// Takes in whoever publishes, one after the other, until `stop`.
+async fn receive(open: &Open, outlet: Outlet, stop: Stop) {
+    let health = outlet.status.health().clone();
+    let token = stop.token().clone();
+    supervise(Policy::PUBLISHER, health, token, move |attempt| {
+        let (berth, outlet, stop) = (open.berth(), outlet.clone(), stop.clone());
+        async move {
+            outlet.memory.attempt_begins();
+            outlet.status.waits_for_a_publisher(true);
+            let arrival = attempt.stop().run_until_cancelled(berth.arrival()).await;
+            outlet.status.waits_for_a_publisher(false);
+            let Some(intake) = arrival else { return Ok(()) };
+            let source = Published::new(intake, outlet.clock.clone())?;
+            let (memory, hurry) = (Arc::clone(&outlet.memory), outlet.channel.hurry());
+            let remember = |source: &Published| memory.remember(source.parameters());
+            attempt::take_in(source, outlet, hurry, &attempt, &stop, remember).await
+        }
+    })
+    .await;
 }

@@ -16,8 +16,8 @@ use crate::proto::{
 
 use super::{PullError, PullTarget};
 
-/// A connected camera.
-pub(super) trait Source: Sized + Send {
+/// A camera that we call.
+pub(super) trait Dial: Source {
     /// What it takes beside the target.
     type Context: Sync;
 
@@ -26,7 +26,10 @@ pub(super) trait Source: Sized + Send {
         target: &PullTarget,
         context: &Self::Context,
     ) -> impl Future<Output = Result<Self, PullError>> + Send;
+}
 
+/// A connected camera, whoever called.
+pub(super) trait Source: Sized + Send {
     /// The tracks that were started: video first.
     fn tracks(&self) -> &[SourceTrack];
 

@@ -23,6 +23,8 @@ use crate::{
 pub enum PullState {
     /// An attempt is on its way; no unit has been published yet.
     Connecting,
+    /// Nobody publishes to it; whoever does is taken in at once.
+    Waiting,
     /// Units are being published.
     Running,
     /// The last attempt failed; the next one waits.
@@ -104,6 +106,7 @@ pub struct StreamStatus {
     bytes: AtomicU64,
     damaged: AtomicU64,
     silences: AtomicU64,
+    absent: watch::Sender<Option<Instant>>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -129,6 +132,7 @@ impl StreamStatus {
             bytes: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
             silences: AtomicU64::new(0),
+            absent: watch::Sender::new(None),
         })
     }
 
@@ -154,7 +158,12 @@ impl StreamStatus {
             Some((of, wall)) if of == instant => wall,
             _ => told.insert((instant, counted(instant))).1,
         };
+        let mut waits = false;
         let (state, since, last, retry_at) = match health {
+            Health::Starting { since, last } if self.absent.borrow().is_some() => {
+                waits = true;
+                (PullState::Waiting, since, last, None)
+            }
             Health::Starting { since, last } => (PullState::Connecting, since, last, None),
             Health::Working { since } => (PullState::Running, since, None, None),
             Health::BackingOff { since, retry_at, last } => {
@@ -171,7 +180,13 @@ impl StreamStatus {
             state,
             since,
             reason: last.as_ref().map(|ended| ended.reason),
-            detail: last.map(|ended| ended.detail),
+            detail: match last {
+                None if waits => Some(Arc::from("waiting for a publisher")),
+                Some(ended) if waits => {
+                    Some(format!("waiting for a publisher: {}", ended.detail).into())
+                }
+                last => last.map(|ended| ended.detail),
+            },
             retry_at,
             video: media.video,
             audio: media.audio,
@@ -183,6 +198,16 @@ impl StreamStatus {
             damaged: self.damaged.load(Ordering::Relaxed),
             silences: self.silences.load(Ordering::Relaxed),
         }
+    }
+
+    /// Since when nobody publishes to it; `None` while somebody does, and where it is pulled.
+    #[must_use]
+    pub fn absent(&self) -> watch::Receiver<Option<Instant>> {
+        self.absent.subscribe()
+    }
+
+    pub(super) fn waits_for_a_publisher(&self, waits: bool) {
+        self.absent.send_replace(waits.then(Instant::now));
     }
 
     pub(super) fn run_began(&self) {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     id::{CameraId, LockId, Role, Slug, StreamId, TokenId, UserId},
-    model::{Onvif, RecordMode, RetentionLimits, Transport, UserRole, When},
+    model::{Onvif, RecordMode, RetentionLimits, Source, Transport, UserRole, When},
 };
 
 /// Bytes that stand for a secret: sealed, or hashed. Base64 in JSON; not shown.
@@ -118,6 +118,9 @@ pub struct CameraState {
     pub name: String,
     /// Whether it is on.
     pub enabled: bool,
+    /// Who begins; absent in what earlier versions wrote.
+    #[serde(default)]
+    pub source: Source,
     /// Login at the camera.
     pub username: Option<String>,
     /// Its password, sealed.

@@ -48,7 +48,7 @@ macro_rules! reasons {
 reasons! {
     /// The stream is new; nothing has come from it yet.
     Starting = 1 "starting",
-    /// No connection: refused, no route, no name, connect time-out.
+    /// No connection: refused, no route, no name, connect time-out; nobody publishes.
     Unreachable = 2 "unreachable",
     /// The camera closed the connection or it broke.
     Disconnected = 3 "disconnected",

@@ -554,6 +554,7 @@ fn beside(slug: &Slug, id: CameraId) -> Slug {
 
 fn made_up(id: CameraId, slug: Slug, created: WallTime, now: WallTime) -> CameraState {
     CameraState {
+        source: crate::model::Source::Pull,
         id,
         name: slug.to_string(),
         slug,

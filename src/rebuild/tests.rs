@@ -207,6 +207,7 @@ fn camera(clock: &Clock) -> Camera {
         updated: EPOCH,
         onvif: None,
         sealed_broken: false,
+        source: crate::model::Source::Pull,
     }
 }
 

@@ -161,6 +161,7 @@ fn camera(clock: &Clock) -> Camera {
         updated: EPOCH,
         onvif: None,
         sealed_broken: false,
+        source: crate::model::Source::Pull,
     }
 }
 

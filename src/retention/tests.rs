@@ -141,6 +141,7 @@ impl Site {
             updated: ago(100_000),
             onvif: None,
             sealed_broken: false,
+            source: crate::model::Source::Pull,
         };
         let camera = self.store.insert_camera(camera).await.unwrap();
         (camera.id, camera.streams[0].id)

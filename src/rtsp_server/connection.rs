@@ -30,16 +30,18 @@ use super::{
     gate::Gate,
     multicast::{Group, Viewer},
     orphans::{Adopted, Claim},
+    publishing::{Announced, Entry, Publishing},
     questions::{Asker, Granted},
     writer::{self, Queue},
 };
 use crate::proto::{
     access_unit::TrackIndex,
     rtsp::{
-        message::Message,
+        message::{InterleavedFrame, Message},
         parse::Decoder,
         server::{
-            self, Connection, Described, Output, Question, Refusal, SessionId, SetUp, Started,
+            self, Connection, Described, Output, Parting, Question, Refusal, SessionId, SetUp,
+            Started,
         },
     },
 };
@@ -57,6 +59,8 @@ pub(super) mod limits {
     pub(in super::super) const EVENTS: usize = 64;
     /// Commands that wait for a delivery.
     pub(in super::super) const COMMANDS: usize = 16;
+    /// Read at a time from a publisher, bytes.
+    pub(in super::super) const READ_MEDIA: usize = 64 << 10;
     /// Read at a time, bytes.
     pub(in super::super) const READ: usize = 4 << 10;
 }
@@ -82,6 +86,9 @@ enum Answer {
     Started(Result<Started, Refusal>),
     Paused,
     Adopted(Box<Result<Option<Adopted>, Refusal>>),
+    Announced(Box<Result<Announced, Refusal>>),
+    Admitted(Box<Result<Entry, Refusal>>),
+    MayRecord(Result<(), Refusal>),
 }
 
 type Asking = Pin<Box<dyn Future<Output = Answer> + Send>>;
@@ -100,6 +107,7 @@ pub(super) struct Driver<R> {
     asker: Asker,
     machine: Connection<Arc<Resource>>,
     players: BTreeMap<SessionId, Player>,
+    publishing: Option<Publishing>,
     asking: Option<Asking>,
     inbox: Inbox<R>,
     buffer: BytesMut,
@@ -138,6 +146,7 @@ impl<R: AsyncRead + Unpin> Driver<R> {
             asker,
             machine: Connection::new(now(), settings),
             players: BTreeMap::new(),
+            publishing: None,
             asking: None,
             inbox: Inbox::Open(reader),
             buffer,
@@ -174,7 +183,12 @@ impl<R: AsyncRead + Unpin> Driver<R> {
                 }
                 Some(event) = self.events.1.recv() => self.event(event),
                 Some(claim) = self.claims.1.recv() => self.claim(claim),
-                read = receive(&mut self.inbox, &mut self.buffer, self.machine.wants_input()) => {
+                read = receive(
+                    &mut self.inbox,
+                    &mut self.buffer,
+                    self.machine.wants_input(),
+                    if self.publishing.is_some() { limits::READ_MEDIA } else { limits::READ },
+                ) => {
                     self.received(read);
                 }
                 _ = &mut self.writer, if self.writing => {
@@ -184,6 +198,10 @@ impl<R: AsyncRead + Unpin> Driver<R> {
                     if !matches!(self.inbox, Inbox::Draining(..)) {
                         self.disconnected();
                     }
+                }
+                () = Publishing::over(self.publishing.as_ref()) => {
+                    self.publishing = None;
+                    self.machine.handle_unpublished();
                 }
                 () = until(timeout) => self.machine.handle_timeout(now()),
                 () = until(self.header_by) => {
@@ -210,7 +228,7 @@ impl<R: AsyncRead + Unpin> Driver<R> {
                     self.header_by = None;
                     match message {
                         Message::Request(request) => self.machine.handle_request(now(), request),
-                        Message::Data(frame) => self.machine.handle_data(now(), frame.channel),
+                        Message::Data(frame) => self.data(frame),
                         // We ask nothing.
                         Message::Response(_) => {}
                     }
@@ -231,6 +249,13 @@ impl<R: AsyncRead + Unpin> Driver<R> {
                     break;
                 }
             }
+        }
+    }
+
+    fn data(&mut self, frame: InterleavedFrame) {
+        let line = self.machine.handle_data(now(), frame.channel);
+        if let Some(((media, rtcp), publishing)) = line.zip(self.publishing.as_ref()) {
+            publishing.frame(&self.shared, media, rtcp, frame.payload);
         }
     }
 
@@ -263,6 +288,14 @@ impl<R: AsyncRead + Unpin> Driver<R> {
                 Output::Stop { session } => {
                     self.shared.orphans.remove(&session);
                     self.players.remove(&session);
+                }
+                Output::Unpublish { parting } => {
+                    if let Some(publishing) = &mut self.publishing {
+                        publishing.rest(parting);
+                    }
+                    if parting != Parting::Pause {
+                        self.publishing = None;
+                    }
                 }
                 Output::Close => {
                     self.queue.close();
@@ -304,6 +337,26 @@ impl<R: AsyncRead + Unpin> Driver<R> {
                     Answer::Paused
                 })
             }
+            Question::Announce { who, place, description } => Box::pin(async move {
+                let announced = asker.announce(who, place, description).await;
+                Answer::Announced(Box::new(announced))
+            }),
+            Question::Admit { who, media, carrier } => {
+                let camera = self.publishing.as_ref().map(|p| p.camera().clone());
+                Box::pin(async move {
+                    let entry = asker.admit(who, camera, media, carrier).await;
+                    Answer::Admitted(Box::new(entry))
+                })
+            }
+            Question::Record { who } => {
+                let camera = self.publishing.as_ref().map(|p| p.camera().clone());
+                Box::pin(async move {
+                    Answer::MayRecord(match camera {
+                        Some(camera) => asker.may_publish(&who, &camera).await,
+                        None => Err(Refusal::Internal),
+                    })
+                })
+            }
             Question::Adopt { who, session } => {
                 Box::pin(async move { Answer::Adopted(Box::new(asker.adopt(who, session).await)) })
             }
@@ -323,6 +376,27 @@ impl<R: AsyncRead + Unpin> Driver<R> {
                     Err(refusal) => Err(refusal),
                 };
                 self.machine.handle_set_up(now, answer);
+            }
+            Answer::Announced(announced) => {
+                let answer = announced.map(|announced| {
+                    self.publishing = Some(Publishing::new(announced, &self.shared));
+                    rand::random()
+                });
+                self.machine.handle_announced(now, answer);
+            }
+            Answer::Admitted(entry) => {
+                let answer = entry.and_then(|entry| {
+                    let publishing = self.publishing.as_mut().ok_or(Refusal::Internal)?;
+                    Ok(publishing.enter(entry))
+                });
+                self.machine.handle_admitted(now, answer);
+            }
+            Answer::MayRecord(answer) => {
+                let answer = answer.and_then(|()| {
+                    let publishing = self.publishing.as_mut().ok_or(Refusal::Internal)?;
+                    publishing.record(&self.shared, &self.queue, &self.events.0)
+                });
+                self.machine.handle_recording(now, answer);
             }
             Answer::Adopted(adopted) => {
                 let answer = (*adopted).map(|adopted| {
@@ -432,6 +506,7 @@ impl<R: AsyncRead + Unpin> Driver<R> {
             Event::Ended { session, play } => self.machine.handle_ended(&session, play),
             Event::Failed { session } => self.machine.handle_failed(now(), &session),
             Event::Alive { session } => self.machine.handle_report(now(), &session),
+            Event::Published => self.machine.handle_published(now()),
             Event::Stalled => {
                 debug!(peer = %self.peer, "player takes nothing, connection closed");
                 self.writer.abort();
@@ -472,6 +547,9 @@ impl<R: AsyncRead + Unpin> Driver<R> {
     /// The server stops: players are told by BYE, then the connection is closed.
     async fn say_goodbye(&mut self) {
         let deadline = Instant::now() + limits::GOODBYE;
+        if let Some(mut publishing) = self.publishing.take() {
+            publishing.stop();
+        }
         for player in self.players.values_mut() {
             let _ = tokio::time::timeout_at(deadline, &mut player.task).await;
         }
@@ -515,10 +593,11 @@ async fn receive<R: AsyncRead + Unpin>(
     inbox: &mut Inbox<R>,
     buffer: &mut BytesMut,
     wanted: bool,
+    room: usize,
 ) -> io::Result<usize> {
     match inbox {
         Inbox::Open(reader) if wanted => {
-            buffer.reserve(limits::READ);
+            buffer.reserve(room);
             reader.read_buf(buffer).await
         }
         Inbox::Draining(reader, by) => {

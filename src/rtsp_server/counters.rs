@@ -68,6 +68,9 @@ pub struct Counters {
     sessions: AtomicU64,
     refused: AtomicU64,
     bytes_out: AtomicU64,
+    publishers: AtomicU64,
+    bytes_in: AtomicU64,
+    packets_dropped: AtomicU64,
     dropped: [AtomicU64; DropReason::ALL.len()],
     first_packet: Histogram,
     /// A few dozen label pairs at most; locked for one increment a request.
@@ -97,6 +100,31 @@ impl Counters {
     #[must_use]
     pub fn bytes_out(&self) -> u64 {
         self.bytes_out.load(Ordering::Relaxed)
+    }
+
+    /// Publishers now: those that announced.
+    #[must_use]
+    pub fn publishers(&self) -> u64 {
+        self.publishers.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of RTP and RTCP that publishers sent.
+    #[must_use]
+    pub fn bytes_published(&self) -> u64 {
+        self.bytes_in.load(Ordering::Relaxed)
+    }
+
+    /// Packets of publishers that were dropped because the recorder was behind.
+    #[must_use]
+    pub fn packets_dropped(&self) -> u64 {
+        self.packets_dropped.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn count_published(&self, bytes: usize, taken: bool) {
+        self.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+        if !taken {
+            self.packets_dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Requests by method (`other` for those we do not know) and status of the answer.
@@ -160,6 +188,10 @@ impl Counters {
 
     pub(super) fn connection(self: &Arc<Self>) -> Present {
         Present::new(self, |c| &c.connections)
+    }
+
+    pub(super) fn publisher(self: &Arc<Self>) -> Present {
+        Present::new(self, |c| &c.publishers)
     }
 
     pub(super) fn session(self: &Arc<Self>) -> Present {

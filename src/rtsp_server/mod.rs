@@ -24,6 +24,7 @@ mod footage;
 mod gate;
 mod multicast;
 mod orphans;
+mod publishing;
 mod questions;
 mod settings;
 #[cfg(test)]
@@ -46,7 +47,7 @@ use tokio_rustls::{TlsAcceptor, rustls};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, debug, info, info_span, warn};
 
-use crate::{access::Access, clock::Clock, hub::Hub, playback::Archive};
+use crate::{access::Access, clock::Clock, hub::Hub, ingest::publish::Berths, playback::Archive};
 
 pub use counters::{Counters, DropReason, HistogramSnapshot};
 pub use directory::{Directory, DirectoryError, StreamRef};
@@ -65,6 +66,8 @@ pub struct Parts {
     pub access: Access,
     /// Which streams there are.
     pub directory: Arc<dyn Directory>,
+    /// Which of them are published to.
+    pub berths: Berths,
     /// For sender reports.
     pub clock: Clock,
 }

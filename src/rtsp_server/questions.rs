@@ -180,6 +180,29 @@ impl Asker {
         who: &Credentials,
         place: &Place,
     ) -> Result<(Arc<Resource>, String), Refusal> {
+        let wanted = match place.content {
+            Content::Live => Action::ViewLive,
+            Content::Recording { .. } | Content::Clip { .. } => Action::ViewRecorded,
+        };
+        let (stream, owner) = self.find(who, place, wanted).await?;
+        let resource = match &place.content {
+            Content::Live => self.live(stream).await?,
+            Content::Recording { start, end } => {
+                let asked = Asked { start: *start, end: *end };
+                self.recorded(stream, Err(asked)).await?
+            }
+            Content::Clip { token } => self.recorded(stream, Ok(token)).await?,
+        };
+        Ok((Arc::new(resource), owner))
+    }
+
+    /// The stream of a place, and the login of whoever asks for it and may do this to it.
+    pub(super) async fn find(
+        &self,
+        who: &Credentials,
+        place: &Place,
+        wanted: Action,
+    ) -> Result<(StreamRef, String), Refusal> {
         let principal = self.gate.identify(who).await?;
         let directory = &self.shared.parts.directory;
         let stream = match directory.resolve(&place.camera, place.stream.as_deref()).await {
@@ -190,20 +213,8 @@ impl Asker {
                 return Err(Refusal::Internal);
             }
         };
-        let wanted = match place.content {
-            Content::Live => Action::ViewLive,
-            Content::Recording { .. } | Content::Clip { .. } => Action::ViewRecorded,
-        };
         self.gate.decide(&principal, wanted, &stream.camera)?;
-        let resource = match &place.content {
-            Content::Live => self.live(stream).await?,
-            Content::Recording { start, end } => {
-                let asked = Asked { start: *start, end: *end };
-                self.recorded(stream, Err(asked)).await?
-            }
-            Content::Clip { token } => self.recorded(stream, Ok(token)).await?,
-        };
-        Ok((Arc::new(resource), principal.name))
+        Ok((stream, principal.name))
     }
 
     /// Waits for the camera's parameters, for it may just be coming up.

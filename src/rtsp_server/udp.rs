@@ -22,6 +22,7 @@ use std::{
     },
 };
 
+use bytes::{Bytes, BytesMut};
 use nix::{
     errno::Errno,
     sys::socket::{ControlMessage, MsgFlags, SockaddrStorage, sendmsg},
@@ -33,6 +34,20 @@ use crate::proto::rtp::{PacketBatch, Train, rtcp};
 
 /// What the kernel is asked to hold of a burst, bytes.
 const SEND_BUFFER: usize = 1 << 20;
+
+/// What the kernel is asked to hold of a publisher's burst, bytes.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// The longest datagram, bytes, and room for several.
+const DATAGRAM: usize = 2 << 10;
+const RECEIVE_AT_ONCE: usize = 64 << 10;
+
+/// What a datagram is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    Rtp,
+    Rtcp,
+}
 
 /// Slices to one system call: more than a burst of fragments has, and enough for any packet.
 const SLICES: usize = 2 * PacketBatch::MAX_SLICES;
@@ -192,6 +207,33 @@ impl Pair {
     /// Sends an RTCP packet; lost when the kernel does not take it at once.
     pub(super) fn report(&self, packet: &[u8]) -> usize {
         self.rtcp.try_send_to(packet, self.to.1).unwrap_or(0)
+    }
+
+    /// Makes room for a publisher's bursts: a key frame of 4 MiB. Best effort.
+    pub(super) fn expect_much(&self) {
+        let _ = socket2::SockRef::from(&*self.rtp).set_recv_buffer_size(RECEIVE_BUFFER);
+    }
+
+    /// Reads what the client sends; what comes from elsewhere is thrown away. Runs until dropped.
+    pub(super) async fn receive(&self, mut take: impl FnMut(Heard, Bytes)) {
+        let peer = self.to.0.ip().to_canonical();
+        let (mut rtp, mut rtcp) = (BytesMut::new(), BytesMut::new());
+        loop {
+            for buffer in [&mut rtp, &mut rtcp] {
+                // What a stranger sent.
+                buffer.clear();
+                if buffer.capacity() < DATAGRAM {
+                    buffer.reserve(RECEIVE_AT_ONCE);
+                }
+            }
+            let (got, heard, buffer) = tokio::select! {
+                got = self.rtp.recv_buf_from(&mut rtp) => (got, Heard::Rtp, &mut rtp),
+                got = self.rtcp.recv_buf_from(&mut rtcp) => (got, Heard::Rtcp, &mut rtcp),
+            };
+            if got.is_ok_and(|(_, from)| from.ip().to_canonical() == peer) {
+                take(heard, buffer.split().freeze());
+            }
+        }
     }
 
     /// Reads and drops what comes; calls `alive` at each RTCP report of the player. Runs until

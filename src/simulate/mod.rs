@@ -109,6 +109,7 @@ impl Simulator {
             archive: None,
             access,
             directory: Arc::new(Cameras(cameras)),
+            berths: crate::ingest::publish::Berths::default(),
             clock,
         };
         let server = RtspServer::bind(server_settings, parts).await?;

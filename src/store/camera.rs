@@ -13,7 +13,8 @@ use sqlx::SqliteConnection;
 use super::{
     Result, Store, StoreError,
     columns::{
-        limits, record, record_text, signed, transport, transport_text, wall, when, when_text,
+        limits, record, record_text, signed, source, source_text, transport, transport_text, wall,
+        when, when_text,
     },
     doom,
     error::failed,
@@ -33,6 +34,7 @@ struct Row {
     slug: String,
     name: String,
     enabled: bool,
+    source: String,
     username: Option<String>,
     password_sealed: Option<Vec<u8>>,
     record: String,
@@ -60,8 +62,9 @@ struct Row {
 macro_rules! select {
     ($cameras:literal) => {
         concat!(
-            "select camera.id, camera.slug, camera.name, camera.enabled, camera.username,
-                    camera.password_sealed, camera.record, camera.when_json, camera.max_age_s, camera.max_bytes,
+            "select camera.id, camera.slug, camera.name, camera.enabled, camera.source,
+                    camera.username, camera.password_sealed, camera.record, camera.when_json,
+                    camera.max_age_s, camera.max_bytes,
                     camera.volume, camera.created_us, camera.updated_us,
                     stream.id as stream_id, stream.role, stream.url_sealed, stream.transport,
                     stream.audio, stream.record as stream_record, stream.own_retention,
@@ -83,9 +86,9 @@ const BY_SLUG: &str = select!("select * from camera where deleted_us is null and
 const KNOWN: &str = "select id, deleted_us from camera where slug = ?1";
 const PUT_CAMERA: &str = "
     insert into camera (id, slug, name, enabled, username, password_sealed, record, max_age_s,
-                        max_bytes, volume, created_us, updated_us, deleted_us, when_json)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, null, ?14)
-    on conflict (slug) do update set
+                        max_bytes, volume, created_us, updated_us, deleted_us, when_json, source)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, null, ?14, ?15)
+    on conflict (slug) do update set source = excluded.source,
         name = excluded.name, enabled = excluded.enabled, username = excluded.username,
         password_sealed = case when ?13 and excluded.password_sealed is null
                                then camera.password_sealed else excluded.password_sealed end,
@@ -266,6 +269,7 @@ async fn put(db: &mut SqliteConnection, sealer: &Sealer, camera: &Camera) -> Res
         .bind(camera.updated.as_micros())
         .bind(camera.sealed_broken)
         .bind(when_text(&camera.when))
+        .bind(source_text(camera.source))
         .execute(&mut *db)
         .await
         .map_err(failed("write a camera"))?;
@@ -295,7 +299,7 @@ async fn put(db: &mut SqliteConnection, sealer: &Sealer, camera: &Camera) -> Res
             .bind(own.max_bytes.map(signed))
             .bind(stream.volume.as_deref())
             .bind(stream.created.as_micros())
-            .bind(camera.sealed_broken && stream.url.is_empty())
+            .bind(camera.sealed_broken && stream.url.is_empty() && !camera.source.is_publish())
             .execute(&mut *db)
             .await
             .map_err(failed("write a stream"))?;
@@ -390,6 +394,7 @@ impl Row {
             slug: self.slug.parse().map_err(|_| StoreError::Corrupt("camera slug"))?,
             name: self.name,
             enabled: self.enabled,
+            source: source(&self.source)?,
             username: self.username,
             record: record(&self.record)?,
             when: when(self.when_json.as_deref())?,

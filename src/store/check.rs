@@ -71,14 +71,14 @@ pub(super) async fn migrate(
     path: &Path,
     options: &SqliteConnectOptions,
 ) -> Result<()> {
-    let version = version(db).await?;
+    let made = made(db).await?;
     let newest = MIGRATOR.iter().map(|m| m.version).max().unwrap_or(0);
-    match version {
-        Some(version) if version > newest => return Err(StoreError::Newer(version)),
-        Some(version) if version < newest => {
-            backup::before_migration(path, options, newest).await?;
-        }
-        _ => {}
+    if let Some(later) = made.last().filter(|made| **made > newest) {
+        return Err(StoreError::Newer(*later));
+    }
+    // Not the newest alone: numbers are given when work begins, and one may come in after a later one.
+    if !made.is_empty() && MIGRATOR.iter().any(|m| !made.contains(&m.version)) {
+        backup::before_migration(path, options, newest).await?;
     }
     MIGRATOR.run(db).await.map_err(|error| match error {
         sqlx::migrate::MigrateError::VersionMissing(version) => StoreError::Newer(version),
@@ -94,20 +94,21 @@ pub(super) async fn migrate(
     })
 }
 
-/// The newest migration that was made; `None` in a database without tables.
-async fn version(db: &mut SqliteConnection) -> Result<Option<i64>> {
+/// The migrations that were made; none in a database without tables.
+async fn made(db: &mut SqliteConnection) -> Result<BTreeSet<i64>> {
     let tables = tables(db).await?;
     if tables.is_empty() {
-        return Ok(None);
+        return Ok(BTreeSet::new());
     }
     if !tables.contains("_sqlx_migrations") {
         // Something else's, or what is left of ours: not to be added to.
         return Err(incomplete());
     }
-    sqlx::query_scalar("select max(version) from _sqlx_migrations")
-        .fetch_one(db)
+    let made: Vec<i64> = sqlx::query_scalar("select version from _sqlx_migrations")
+        .fetch_all(db)
         .await
-        .map_err(unusable("read the schema's version"))
+        .map_err(unusable("read the schema's version"))?;
+    Ok(made.into_iter().collect())
 }
 
 async fn tables(db: &mut SqliteConnection) -> Result<BTreeSet<String>> {

@@ -2,7 +2,7 @@
 
 use super::{Result, StoreError};
 use crate::{
-    model::{RecordMode, RetentionLimits, Transport, UserRole, When},
+    model::{RecordMode, RetentionLimits, Source, Transport, UserRole, When},
     proto::{reason::GapReason, time::WallTime},
 };
 
@@ -45,6 +45,23 @@ pub(super) fn record(text: &str) -> Result<RecordMode> {
         "schedule" => Ok(RecordMode::Schedule),
         "events" => Ok(RecordMode::Events),
         _ => Err(StoreError::Corrupt("record mode")),
+    }
+}
+
+pub(super) const fn source_text(source: Source) -> &'static str {
+    match source {
+        Source::Pull => "pull",
+        Source::Publish { take_over: false } => "publish",
+        Source::Publish { take_over: true } => "publish_take_over",
+    }
+}
+
+pub(super) fn source(text: &str) -> Result<Source> {
+    match text {
+        "pull" => Ok(Source::Pull),
+        "publish" => Ok(Source::Publish { take_over: false }),
+        "publish_take_over" => Ok(Source::Publish { take_over: true }),
+        _ => Err(StoreError::Corrupt("source")),
     }
 }
 

@@ -9,8 +9,8 @@ use tokio::sync::watch;
 use super::{
     Result, Store, StoreError, camera,
     columns::{
-        limits, record, record_text, signed, transport, transport_text, unsigned, user_role,
-        user_role_text, wall, when, when_text,
+        limits, record, record_text, signed, source, source_text, transport, transport_text,
+        unsigned, user_role, user_role_text, wall, when, when_text,
     },
     failed, lock, meta, onvif,
 };
@@ -39,6 +39,7 @@ struct CameraRow {
     slug: String,
     name: String,
     enabled: bool,
+    source: String,
     username: Option<String>,
     password_sealed: Option<Vec<u8>>,
     record: String,
@@ -79,7 +80,7 @@ struct TokenRow {
 }
 
 const CAMERAS: &str = "
-    select id, slug, name, enabled, username, password_sealed, record, when_json, max_age_s,
+    select id, slug, name, enabled, source, username, password_sealed, record, when_json, max_age_s,
            max_bytes, volume, created_us, updated_us, deleted_us
     from camera where doomed_us is null order by id";
 const STREAMS: &str = "
@@ -93,8 +94,8 @@ const LOCKS: &str = "select id, camera, start_us, end_us, note, created_us, crea
                      from footage_lock order by id";
 const INSERT_CAMERA: &str = "
     insert into camera (id, slug, name, enabled, username, password_sealed, record, max_age_s,
-                        max_bytes, volume, created_us, updated_us, deleted_us, when_json)
-    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)
+                        max_bytes, volume, created_us, updated_us, deleted_us, when_json, source)
+    values (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)
     on conflict do nothing";
 const INSERT_STREAM: &str = "
     insert into stream (id, camera, role, url_sealed, transport, audio, record, own_retention,
@@ -206,6 +207,7 @@ fn camera_state(row: CameraRow) -> Result<CameraState> {
         slug: row.slug.parse().map_err(|_| StoreError::Corrupt("camera slug"))?,
         name: row.name,
         enabled: row.enabled,
+        source: source(&row.source)?,
         username: row.username,
         password_sealed: row.password_sealed.map(SealedBytes),
         record: record(&row.record)?,
@@ -300,6 +302,7 @@ async fn put_camera(db: &mut SqliteConnection, camera: &CameraState) -> Result<u
         .bind(camera.updated_us)
         .bind(camera.deleted_us)
         .bind(when_text(&camera.when))
+        .bind(source_text(camera.source))
         .execute(db)
         .await
         .map(|done| done.rows_affected())

@@ -36,6 +36,15 @@ impl Policy {
         recovered_after: Duration::from_secs(10),
         stop_within: Duration::from_secs(4),
     };
+
+    /// For cameras that call us: when one has left, the next may come at once.
+    pub const PUBLISHER: Self = Self {
+        first: Duration::from_millis(10),
+        max: Duration::from_millis(10),
+        slow_first: Duration::from_millis(10),
+        slow_max: Duration::from_millis(10),
+        ..Self::CAMERA
+    };
 }
 
 /// The state of one task's back-off.

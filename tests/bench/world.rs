@@ -144,6 +144,7 @@ fn camera(clock: &Clock, name: String) -> Camera {
         updated: now,
         onvif: None,
         sealed_broken: false,
+        source: vedette::model::Source::Pull,
     }
 }
 

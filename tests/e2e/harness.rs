@@ -391,6 +391,10 @@ impl Vedette {
         format!("rtsp://admin:{}@127.0.0.1:{}/{path}", PASSWORD.replace(' ', "%20"), self.rtsp_port)
     }
 
+    pub(crate) const fn rtsp_port(&self) -> u16 {
+        self.rtsp_port
+    }
+
     pub(crate) fn segments(&self, slug: &str) -> Vec<Value> {
         let page = self.get(&format!(
             "/cameras/{slug}/segments?start=2020-01-01T00:00:00Z&end=2100-01-01T00:00:00Z&limit=1000"

@@ -17,6 +17,7 @@ mod live;
 mod maintenance;
 mod onvif;
 mod operation;
+mod publish;
 mod recorded;
 mod recording;
 mod retina_client;

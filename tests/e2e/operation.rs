@@ -86,6 +86,11 @@ fn every_curl_command_of_the_readme_works_as_written() {
         // The README speaks of the default port, of a password in .env, and of a camera at 192.0.2.7.
         let block = block
             .replace("http://localhost:8080", &vedette.http)
+            .replace(
+                "ffmpeg -re -i film.mp4",
+                &format!("ffmpeg -v error -t 2 -re -i {}", Clip::H264Aac.path().display()),
+            )
+            .replace("localhost:8554", &format!("127.0.0.1:{}", vedette.rtsp_port()))
             .replace("rtsp://viewer:secret@192.0.2.7/stream1", &camera.url("stream1"));
         let output =
             run(Command::new("sh").args(["-euc", &block]).env("VEDETTE_ADMIN_PASSWORD", PASSWORD));
@@ -99,6 +104,8 @@ fn every_curl_command_of_the_readme_works_as_written() {
         vedette.request(reqwest::Method::PATCH, "/cameras/front-door", Some(always));
     assert_eq!(status, 200, "{answer}");
     vedette.wait_for_segments("front-door", 1);
+    // ffmpeg published it.
+    vedette.wait_for_segments("studio", 1);
 }
 
 #[test]

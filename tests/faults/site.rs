@@ -244,6 +244,7 @@ fn camera(number: usize) -> Camera {
         password: None,
         onvif: None,
         sealed_broken: false,
+        source: vedette::model::Source::Pull,
         record: RecordMode::Always,
         when: Default::default(),
         retention: RetentionLimits::default(),

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use vedette::proto::rtsp::{
-    client::{
-        Carriage, Client, Credentials, Event, Settings, address::Target, describe::Description,
-        limits,
+use vedette::{
+    ingest::publish::Announcement,
+    proto::rtsp::{
+        client::{
+            Carriage, Client, Credentials, Event, Settings, address::Target, describe::Description,
+            limits,
+        },
+        parse::Decoder,
     },
-    parse::Decoder,
 };
 
 /// The camera's half of sessions; `CSeq`s as the client counts them.
@@ -42,6 +45,13 @@ pub(crate) fn description(bytes: &[u8]) {
         .sum();
     // A line counts once for each payload type of that number, and no more.
     assert!(kept <= bytes.len() * 16, "{kept} bytes of parameters");
+    // The same text, of one who publishes.
+    let media = description.media.len();
+    if let Ok(announced) = Announcement::new(description, true) {
+        let taken = (0..media).filter(|&media| announced.track(media).is_some()).count();
+        assert!((1..=2).contains(&taken), "{taken} tracks");
+        assert_eq!(announced.left_out().count(), media - taken);
+    }
 }
 
 /// A whole session with a camera that says `bytes` in pieces of `split`: everything that happened and was sent.

@@ -5,7 +5,7 @@ cd "$(dirname "$0")/../.."
 
 need="gcc libc6-dev make"
 [ "${1:-test}" = run ] || need="$need g++ python3 python3-yaml python3-venv python3-pip ffmpeg mpv curl jq prometheus procps
-  gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav
+  gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-libav gstreamer1.0-rtsp
   gir1.2-gst-rtsp-server-1.0 gir1.2-gst-plugins-base-1.0 gir1.2-gstreamer-1.0 python3-gi chromium"
 
 missing=""

@@ -10,9 +10,9 @@ export interface Video {
 
 export interface StreamStatus {
   role: "main" | "sub";
-  state: "connecting" | "running" | "backing_off" | "stopped";
+  state: "connecting" | "waiting" | "running" | "backing_off" | "stopped";
   /** What it is pulled for, if anything. */
-  wanted: "off" | "idle" | "watched" | "standby" | "recording";
+  wanted: "off" | "idle" | "open" | "watched" | "standby" | "recording";
   next_change?: string | null;
   viewers: number;
   since: string;

@@ -10,10 +10,13 @@ export const percent = (part: number | null): string => {
 };
 
 /** What a stream that is not recorded now is pulled for. */
-export const purpose = (wanted: "off" | "idle" | "watched" | "standby" | "recording"): string =>
+export const purpose = (
+  wanted: "off" | "idle" | "open" | "watched" | "standby" | "recording",
+): string =>
   ({
     off: "switched off",
     idle: "on demand: pulled when somebody watches",
+    open: "not recorded: live when it publishes",
     watched: "not recorded, only watched",
     standby: "ready to record",
     recording: "",

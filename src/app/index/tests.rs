@@ -52,6 +52,7 @@ fn camera(clock: &Clock) -> Camera {
         updated: clock.now(),
         onvif: None,
         sealed_broken: false,
+        source: crate::model::Source::Pull,
     }
 }
 

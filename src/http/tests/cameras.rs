@@ -72,11 +72,42 @@ async fn every_bad_field_is_named_in_one_answer() {
 #[tokio::test]
 async fn what_comes_later_is_refused_by_name_and_not_ignored() {
     let recorder = Recorder::new().await;
-    for (field, value) in [("source", json!("publish")), ("tls", json!({ "fingerprint": "x" }))] {
+    for (field, value) in [("tls", json!({ "fingerprint": "x" }))] {
         let body = json!({ "slug": "a", "url": "rtsp://cam/", field: value });
         let fields = recorder.post("/api/v1/cameras", body).await.problem(422);
         assert_eq!(fields, [field]);
     }
+}
+
+#[tokio::test]
+async fn a_camera_that_publishes_has_no_address_and_may_be_pulled_instead() {
+    let recorder = Recorder::new().await;
+    for (body, field) in [
+        (json!({ "slug": "a", "source": "publish", "url": "rtsp://c/" }), "url"),
+        (json!({ "slug": "a", "source": "push" }), "source"),
+        (json!({ "slug": "a", "url": "rtsp://c/", "take_over": true }), "take_over"),
+    ] {
+        let fields = recorder.post("/api/v1/cameras", body.clone()).await.problem(422);
+        assert!(fields.contains(&field.to_owned()), "{body}: {fields:?}");
+    }
+    let body = json!({
+        "slug": "a", "source": "publish", "streams": [{ "role": "main" }, { "role": "sub" }],
+    });
+    assert_eq!(recorder.post("/api/v1/cameras", body).await.status, 201);
+    let stored = || async { recorder.store.cameras().await.unwrap().pop().unwrap() };
+    assert_eq!(stored().await.source, crate::model::Source::Publish { take_over: false });
+    let path = "/api/v1/cameras/a";
+    assert_eq!(recorder.patch(path, json!({ "take_over": true })).await.status, 200);
+    let camera = stored().await;
+    assert_eq!(camera.source, crate::model::Source::Publish { take_over: true });
+    assert_eq!((camera.streams.len(), camera.sealed_broken), (2, false));
+    recorder.patch(path, json!({ "source": "pull" })).await.problem(422);
+    let pulled = json!({ "source": "pull", "streams": [{ "role": "main", "url": "rtsp://c/" }] });
+    assert_eq!(recorder.patch(path, pulled).await.status, 200);
+    assert_eq!(stored().await.source, crate::model::Source::Pull);
+    let published = recorder.patch(path, json!({ "source": "publish" })).await;
+    assert_eq!(published.status, 200);
+    assert_eq!(stored().await.streams[0].url, "");
 }
 
 #[tokio::test]

@@ -10,7 +10,7 @@ use super::{
     super::{
         PullError, PullTarget,
         rtsp::{RtspContext, RtspSource},
-        source::Source,
+        source::{Dial, Source},
     },
     ProbeReport,
 };

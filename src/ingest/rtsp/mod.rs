@@ -15,6 +15,7 @@
 mod choice;
 mod connection;
 mod limits;
+pub mod publish;
 mod session;
 mod stale;
 mod tls;
@@ -32,7 +33,7 @@ use zeroize::Zeroizing;
 
 use super::{
     PullError, PullTarget,
-    source::{Offer, Source, SourceEvent, SourceTrack},
+    source::{Dial, Offer, Source, SourceEvent, SourceTrack},
 };
 use crate::{
     clock::Clock,
@@ -190,7 +191,7 @@ impl RtspSource {
     }
 }
 
-impl Source for RtspSource {
+impl Dial for RtspSource {
     type Context = RtspContext;
 
     async fn connect(target: &PullTarget, context: &RtspContext) -> Result<Self, PullError> {
@@ -222,7 +223,9 @@ impl Source for RtspSource {
         let detail = format!("more than {} redirects", client::REDIRECTS);
         Err(PullError::Protocol { detail })
     }
+}
 
+impl Source for RtspSource {
     fn tracks(&self) -> &[SourceTrack] {
         &self.described
     }

@@ -26,6 +26,10 @@ pub(super) enum Way {
     /// On these channels of the connection.
     Channels(u8, u8),
     Udp(Box<Pair>),
+    /// They are handed down; as datagrams they may come out of order.
+    Fed {
+        datagrams: bool,
+    },
 }
 
 pub(super) struct Track {
@@ -57,7 +61,8 @@ impl Times<'_> {
 impl Track {
     pub(super) fn new(chosen: Chosen, index: TrackIndex, way: Way, agreed: &Agreed) -> Self {
         let Chosen { media, payload_type, depacketizer, source } = chosen;
-        let reorder = matches!(way, Way::Udp(_)).then(Reorder::default);
+        let reorder =
+            matches!(way, Way::Udp(_) | Way::Fed { datagrams: true }).then(Reorder::default);
         let receiver = Receiver::new(Settings {
             clock_rate: source.timescale.get(),
             payload_types: vec![payload_type],
@@ -166,7 +171,8 @@ impl Track {
             (Way::Channels(_, rtcp), Some(connection)) => {
                 self.receiver.receiver_report(now, CNAME, Some(*rtcp), connection);
             }
-            (Way::Channels(..), None) => {}
+            // Whoever hands packets down asks for reports himself.
+            (Way::Channels(..), None) | (Way::Fed { .. }, _) => {}
             (Way::Udp(pair), _) => {
                 let mut report = BytesMut::new();
                 self.receiver.receiver_report(now, CNAME, None, &mut report);
@@ -245,7 +251,7 @@ fn role(parameters: &Parameters, nal: &[u8]) -> Role {
 }
 
 /// Our canonical name in reports.
-const CNAME: &str = "vedette";
+pub(super) const CNAME: &str = "vedette";
 
 #[cfg(test)]
 mod tests {

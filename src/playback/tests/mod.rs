@@ -156,6 +156,7 @@ impl Bench {
             updated: clock.now(),
             onvif: None,
             sealed_broken: false,
+            source: crate::model::Source::Pull,
         };
         let camera = store.insert_camera(camera).await.unwrap();
         let stream = camera.streams[0].id;

@@ -72,6 +72,7 @@ impl FsFile for MortalFile {
 
 fn state(generation: u64, names: &[String]) -> State {
     let cameras = (1..).zip(names).map(|(id, name)| CameraState {
+        source: crate::model::Source::Pull,
         id: CameraId(id),
         slug: format!("camera-{id}").parse().unwrap(),
         name: name.clone(),

@@ -132,6 +132,8 @@ pub(super) enum Event {
     Stalled,
     /// An RTCP report came over UDP.
     Alive { session: SessionId },
+    /// What is published came over UDP.
+    Published,
 }
 
 /// The connection a session belongs to now: it may pass to another.

@@ -120,6 +120,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Client<S> {
         self.answer().await
     }
 
+    pub(super) async fn announce(&mut self, url: &str, sdp: &str) -> Response {
+        self.cseq += 1;
+        let login = self.authorization.as_ref().map(|sign| sign("ANNOUNCE", url));
+        let login = login.map(|login| format!("Authorization: {login}\r\n")).unwrap_or_default();
+        let head = format!(
+            "ANNOUNCE {url} RTSP/1.0\r\nCSeq: {}\r\n{login}Content-Type: application/sdp\r\n\
+             Content-Length: {}\r\n\r\n{sdp}",
+            self.cseq,
+            sdp.len()
+        );
+        self.raw(head.as_bytes()).await;
+        self.answer().await
+    }
+
     pub(super) async fn answer(&mut self) -> Response {
         loop {
             match self.read_message().await.expect("an answer") {

@@ -20,6 +20,8 @@ async fn options_name_all_that_is_done() {
         "TEARDOWN",
         "GET_PARAMETER",
         "SET_PARAMETER",
+        "ANNOUNCE",
+        "RECORD",
     ] {
         assert!(public.contains(&method), "{public:?}");
     }
@@ -33,7 +35,9 @@ async fn each_wrong_request_has_its_own_code() {
     let mut client = bench.client().await;
     for (request, code) in [
         (format!("FLY {url}"), 501),
-        (format!("RECORD {url}"), 405),
+        (format!("RECORD {url}"), 454),
+        (format!("REDIRECT {url}"), 405),
+        (format!("ANNOUNCE {url}"), 415),
         (format!("PLAY {url}"), 454),
         (format!("PLAY {url}\nSession: unknown"), 454),
         (format!("DESCRIBE {url}\nAccept: text/html"), 406),
@@ -44,7 +48,7 @@ async fn each_wrong_request_has_its_own_code() {
     ] {
         assert_eq!(status(&mut client, &request).await, code, "{request}");
     }
-    let refused = client.ask(&format!("ANNOUNCE {url}")).await;
+    let refused = client.ask(&format!("REDIRECT {url}")).await;
     assert!(told(&refused, "Allow").contains("PLAY"));
     let refused = client.ask("OPTIONS *\nProxy-Require: play.basic, x").await;
     assert_eq!(told(&refused, "Unsupported"), "x");

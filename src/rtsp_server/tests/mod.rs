@@ -8,6 +8,7 @@ mod crowd;
 mod live;
 mod messages;
 mod multicast;
+mod publish;
 mod recorded;
 mod replay;
 pub(super) mod script;
@@ -163,6 +164,7 @@ impl Directory for Doors {
 /// A server on a port of its own.
 struct Bench {
     hub: Arc<Hub>,
+    berths: Berths,
     clock: Clock,
     counters: Arc<Counters>,
     address: std::net::SocketAddr,
@@ -193,6 +195,7 @@ impl Bench {
             archive: None,
             access,
             directory: Arc::new(Doors(StreamId(1))),
+            berths: crate::ingest::publish::Berths::default(),
             clock: Clock::manual(TEN),
         };
         Self::on(parts, script, change).await
@@ -206,6 +209,7 @@ impl Bench {
         };
         change(&mut settings);
         let (hub, clock) = (Arc::clone(&parts.hub), parts.clock.clone());
+        let berths = parts.berths.clone();
         let mut server = RtspServer::bind(settings, parts).await.unwrap();
         Arc::get_mut(&mut server.shared).unwrap().script = script.map(Arc::new);
         let (address, counters) = (server.local_addr(), server.counters());
@@ -214,7 +218,19 @@ impl Bench {
         let token = CancellationToken::new();
         let tracker = TaskTracker::new();
         let server = tracker.spawn(server.run(token.clone()));
-        Self { hub, clock, counters, address, tls, door, certificates, token, server, tracker }
+        Self {
+            hub,
+            berths,
+            clock,
+            counters,
+            address,
+            tls,
+            door,
+            certificates,
+            token,
+            server,
+            tracker,
+        }
     }
 
     async fn client(&self) -> Client {

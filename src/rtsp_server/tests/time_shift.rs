@@ -23,6 +23,7 @@ async fn serve(footage: &Footage) -> Bench {
         archive: Some(Arc::new(footage.archive.clone())),
         access: Access::open_to_all(),
         directory: Arc::new(Doors(footage.stream)),
+        berths: crate::ingest::publish::Berths::default(),
         clock: footage.clock.clone(),
     };
     Bench::on(parts, None, |_| {}).await

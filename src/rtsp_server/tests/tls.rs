@@ -210,6 +210,7 @@ async fn a_server_does_not_begin_without_its_certificate() {
         archive: None,
         access: Access::open_to_all(),
         directory: Arc::new(Doors(StreamId(1))),
+        berths: crate::ingest::publish::Berths::default(),
         clock: Clock::manual(TEN),
     };
     let error = RtspServer::bind(settings, parts).await.unwrap_err();

@@ -161,6 +161,28 @@ async fn an_index_of_the_first_version_is_copied_then_migrated_and_its_sums_are_
 }
 
 #[tokio::test]
+async fn a_migration_that_came_in_after_a_later_one_is_made_too_and_a_copy_first() {
+    let fixture = Fixture::new().await;
+    fixture.stream().await;
+    fixture.store.close().await;
+    let mut db = SqliteConnectOptions::new().filename(fixture.path()).connect().await.unwrap();
+    for step in [
+        "alter table camera drop column when_json",
+        "delete from _sqlx_migrations where version = 4",
+    ] {
+        sqlx::query(step).execute(&mut db).await.unwrap();
+    }
+    drop(db);
+    let store = reopen(&fixture).await.unwrap();
+    assert_eq!(store.cameras().await.unwrap().len(), 1);
+    store.close().await;
+    let all = Migrator::new(std::path::Path::new("migrations")).await.unwrap();
+    let newest = all.iter().map(|migration| migration.version).max().unwrap();
+    let copy = fixture.path().with_file_name(format!("vedette.db.before-{newest:04}"));
+    assert!(copy.exists());
+}
+
+#[tokio::test]
 async fn of_the_copies_before_migrations_the_newest_few_are_kept() {
     let fixture = Fixture::new().await;
     let folder = fixture.path().parent().unwrap().to_owned();

@@ -96,6 +96,7 @@ fn camera(name: &str, roles: &[Role]) -> Camera {
         updated: TEN,
         onvif: None,
         sealed_broken: false,
+        source: crate::model::Source::Pull,
     }
 }
 

@@ -180,13 +180,18 @@ impl<R: Clone> Connection<R> {
     }
 
     pub(super) fn in_session(&self, response: Response, session: Option<&SessionId>) -> Response {
+        let published = self.publication.as_ref().filter(|p| Some(&p.id) == session);
+        if let Some(publication) = published {
+            let header = publication.id.header(self.settings.timeout);
+            return response.header("Session", header);
+        }
         match session.and_then(|id| self.sessions.get(id)) {
             Some(session) => response.header("Session", session.header(self.settings.timeout)),
             None => response,
         }
     }
 
-    fn refuse_for(&mut self, request: &Request, refusal: Refusal) {
+    pub(super) fn refuse_for(&mut self, request: &Request, refusal: Refusal) {
         match refusal {
             Refusal::Unauthorized(challenges) => {
                 let response = challenges
@@ -205,6 +210,15 @@ impl<R: Clone> Connection<R> {
                 self.reply(request, response);
             }
             Refusal::NotFound(why) => self.refuse_saying(request, Status::NOT_FOUND, &why),
+            Refusal::NotPublished(why) => {
+                self.refuse_saying(request, Status::METHOD_NOT_ALLOWED, &why);
+            }
+            Refusal::Unusable(why) => {
+                self.refuse_saying(request, Status::UNSUPPORTED_MEDIA_TYPE, &why);
+            }
+            Refusal::Busy(why) => {
+                self.refuse_saying(request, Status::NOT_ENOUGH_BANDWIDTH, &why);
+            }
             Refusal::Forbidden => self.refuse(request, Status::FORBIDDEN),
             Refusal::NothingToPlay => self.refuse(request, Status::INVALID_RANGE),
             Refusal::Aggregate => self.refuse(request, Status::AGGREGATE_OPERATION_NOT_ALLOWED),

@@ -33,6 +33,7 @@ mod answers;
 mod carriage;
 mod manner;
 mod place;
+mod publish;
 mod range;
 mod requests;
 mod session;
@@ -43,10 +44,12 @@ mod waiting;
 use std::{
     collections::{BTreeMap, VecDeque},
     net::IpAddr,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use super::{
+    client::describe::Description,
     message::{Method, Request, Response, Status},
     parse::DecodeError,
     sdp,
@@ -55,6 +58,7 @@ use crate::proto::access_unit::{TrackIndex, Tracks};
 
 pub use manner::{Frames, Manner, Replay};
 pub use place::{Content, Place, PlaceError};
+pub use publish::{Admitted, Parting};
 pub use range::{Extent, Spot, Wish};
 pub use session::{Carrier, Session, SessionId};
 
@@ -143,6 +147,29 @@ pub enum Question<R> {
         /// For which session.
         session: SessionId,
     },
+    /// ANNOUNCE: may they publish this there? Answer with [`Connection::handle_announced`].
+    Announce {
+        /// Who asks.
+        who: Credentials,
+        /// Where to.
+        place: Place,
+        /// What.
+        description: Arc<Description>,
+    },
+    /// SETUP of a publisher. Answer with [`Connection::handle_admitted`].
+    Admit {
+        /// Who asks.
+        who: Credentials,
+        /// Which of the description's media.
+        media: usize,
+        /// How its packets will come.
+        carrier: Carrier,
+    },
+    /// RECORD. Answer with [`Connection::handle_recording`].
+    Record {
+        /// Who asks.
+        who: Credentials,
+    },
 }
 
 /// What is to be done, in order.
@@ -174,6 +201,11 @@ pub enum Output<R> {
         /// Which.
         session: SessionId,
     },
+    /// Nothing more is published on this connection; after a pause it may go on.
+    Unpublish {
+        /// Why.
+        parting: Parting,
+    },
     /// Close the connection when everything before this is sent.
     Close,
 }
@@ -198,6 +230,12 @@ pub enum Refusal {
     NothingToPlay,
     /// 459: the URL means several tracks, or others than those of the session.
     Aggregate,
+    /// 405, with words for people: nobody publishes there.
+    NotPublished(String),
+    /// 415, with words for people: nothing of it can be recorded.
+    Unusable(String),
+    /// 453, with words for people: somebody else does already.
+    Busy(String),
     /// 461: nothing left to carry it on (no free port).
     NoCarrier,
     /// 500. The reason is in our log.
@@ -285,6 +323,9 @@ enum Asking {
     Start { session: SessionId, unit: Unit, play: u64, range: Option<String> },
     Pause { session: SessionId },
     Adopt,
+    Announce { description: Arc<Description> },
+    Admit { media: usize, carrier: Carrier },
+    Record,
 }
 
 use session::Unit;
@@ -295,6 +336,7 @@ use waiting::Waiting;
 pub struct Connection<R> {
     settings: Settings,
     sessions: BTreeMap<SessionId, Session<R>>,
+    publication: Option<publish::Publication>,
     waiting: Waiting,
     asking: Option<(Asking, Request)>,
     outputs: VecDeque<Output<R>>,
@@ -312,6 +354,7 @@ impl<R: Clone> Connection<R> {
         Self {
             settings,
             sessions: BTreeMap::new(),
+            publication: None,
             waiting: Waiting::default(),
             asking: None,
             outputs: VecDeque::new(),
@@ -354,11 +397,16 @@ impl<R: Clone> Connection<R> {
         self.outputs.push_back(Output::Close);
     }
 
-    /// An interleaved frame has come; on a channel that is not set up it means nothing.
-    pub fn handle_data(&mut self, now: Instant, channel: u8) {
+    /// An interleaved frame has come; on a channel that is not set up it means nothing. Where it is
+    /// of what is published: of which media, and whether it is RTCP.
+    pub fn handle_data(&mut self, now: Instant, channel: u8) -> Option<(usize, bool)> {
         for session in self.sessions.values_mut().filter(|s| s.uses_channel(channel)) {
             session.touched = now;
         }
+        let publication = self.publication.as_mut().filter(|p| p.recording)?;
+        let line = publication.line(channel)?;
+        publication.touched = now;
+        Some(line)
     }
 
     /// An RTCP report has come over UDP.
@@ -396,6 +444,7 @@ impl<R: Clone> Connection<R> {
         for id in ends {
             self.end(&id);
         }
+        self.unpublish(Parting::Gone);
     }
 
     /// Time has passed: see [`Self::poll_timeout`].
@@ -414,6 +463,10 @@ impl<R: Clone> Connection<R> {
             self.heard = now;
             self.end(&id);
         }
+        if self.publication_deadline().is_some_and(|deadline| deadline <= now) {
+            self.heard = now;
+            self.unpublish(Parting::Silence);
+        }
         if self.idle_deadline().is_some_and(|deadline| deadline <= now) {
             self.closing = true;
             self.outputs.push_back(Output::Close);
@@ -430,7 +483,7 @@ impl<R: Clone> Connection<R> {
             .values()
             .filter(|s| Some(&s.id) != asked_for)
             .filter_map(|s| s.deadline(timeout));
-        sessions.chain(self.idle_deadline()).min()
+        sessions.chain(self.publication_deadline()).chain(self.idle_deadline()).min()
     }
 
     /// What is to be done next. Drain it after every `handle_*`.
@@ -464,7 +517,14 @@ impl<R: Clone> Connection<R> {
     fn idle_deadline(&self) -> Option<Instant> {
         let idle =
             self.connected && !self.closing && self.sessions.is_empty() && self.asking.is_none();
+        let idle = idle && self.publication.is_none();
         idle.then(|| self.heard + limits::IDLE)
+    }
+
+    /// None while a question about it is open.
+    fn publication_deadline(&self) -> Option<Instant> {
+        let publication = self.publication.as_ref().filter(|_| self.asking.is_none())?;
+        Some(publication.deadline(self.settings.timeout))
     }
 
     fn asked_session(&self) -> Option<&SessionId> {

@@ -19,8 +19,7 @@ use crate::proto::{
 
 /// What `Public` and `Allow` say. VLC keeps a session alive with GET_PARAMETER only when it is
 /// listed.
-pub(super) const PUBLIC: &str =
-    "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER";
+pub(super) const PUBLIC: &str = "OPTIONS, DESCRIBE, SETUP, PLAY, PAUSE, TEARDOWN, GET_PARAMETER, SET_PARAMETER, ANNOUNCE, RECORD";
 
 /// Tags of `Require` that we do.
 const FEATURES: &[&str] = &["play.basic", manner::REPLAY];
@@ -49,6 +48,10 @@ impl<R: Clone> Connection<R> {
             Some(Err(_)) => return self.refuse(&request, Status::BAD_REQUEST),
         };
         match session {
+            Some(id) if self.publication.as_ref().is_some_and(|p| p.id == id) => {
+                self.dispatch_publication(now, request);
+            }
+            None if self.is_for_publication(&request) => self.dispatch_publication(now, request),
             Some(id) if self.sessions.contains_key(&id) => self.dispatch(now, request, Some(id)),
             // Whatever it is, OPTIONS is about us and not about a session.
             Some(_) if request.method == Method::Options => self.dispatch(now, request, None),
@@ -89,10 +92,16 @@ impl<R: Clone> Connection<R> {
                 let response = self.in_session(request.reply(status), session.as_ref());
                 self.reply(&request, response);
             }
-            (Method::Play | Method::Pause | Method::Teardown, None) => {
+            (Method::Announce, None) => self.announce(request),
+            (Method::Play | Method::Pause | Method::Teardown | Method::Record, None) => {
                 self.refuse(&request, Status::SESSION_NOT_FOUND);
             }
-            (Method::Announce | Method::Record | Method::Redirect, _) => {
+            (Method::Announce | Method::Record, Some(_)) => {
+                let status = Status::METHOD_NOT_VALID_IN_THIS_STATE;
+                let response = request.reply(status).header("Allow", PUBLIC);
+                self.reply(&request, response);
+            }
+            (Method::Redirect, _) => {
                 let response = request.reply(Status::METHOD_NOT_ALLOWED).header("Allow", PUBLIC);
                 self.reply(&request, response);
             }
@@ -265,7 +274,7 @@ impl<R: Clone> Connection<R> {
         }
     }
 
-    fn ask(&mut self, asking: Asking, request: Request, question: Question<R>) {
+    pub(super) fn ask(&mut self, asking: Asking, request: Request, question: Question<R>) {
         self.asking = Some((asking, request));
         self.outputs.push_back(Output::Ask(question));
     }
@@ -278,7 +287,7 @@ fn control_of(uri: &str) -> Option<TrackIndex> {
     path.rsplit('/').next().and_then(sdp::parse_control)
 }
 
-fn credentials(request: &Request) -> Credentials {
+pub(super) fn credentials(request: &Request) -> Credentials {
     Credentials {
         method: request.method.clone(),
         authorization: request.headers.get("Authorization").map(str::to_owned),

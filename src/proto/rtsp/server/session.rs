@@ -26,6 +26,12 @@ impl SessionId {
         Self(text.to_owned())
     }
 
+    /// The header's value.
+    pub(super) fn header(&self, timeout: Duration) -> String {
+        let timeout = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX);
+        headers::Session { id: self.0.clone(), timeout: Some(timeout) }.to_string()
+    }
+
     /// As in the header.
     #[must_use]
     pub fn as_str(&self) -> &str {
@@ -148,8 +154,7 @@ impl<R> Session<R> {
     }
 
     pub(super) fn header(&self, timeout: Duration) -> String {
-        let timeout = u32::try_from(timeout.as_secs()).unwrap_or(u32::MAX);
-        headers::Session { id: self.id.0.clone(), timeout: Some(timeout) }.to_string()
+        self.id.header(timeout)
     }
 
     pub(super) fn uses_channel(&self, channel: u8) -> bool {

@@ -94,6 +94,7 @@ impl Talk {
                 Output::Release { .. } => self.seen.push("release".to_owned()),
                 Output::Mute { track, .. } => self.seen.push(format!("mute {}", track.0)),
                 Output::Stop { .. } => self.seen.push("stop".to_owned()),
+                Output::Unpublish { parting } => self.seen.push(format!("{parting:?}")),
                 Output::Close => self.seen.push("close".to_owned()),
                 Output::Ask(question) => self.outside(question),
             }
@@ -110,11 +111,21 @@ impl Talk {
                 Question::Start { .. } => self.machine.handle_started(now, Err(refusal)),
                 Question::Adopt { .. } => self.machine.handle_adopted(now, Err(refusal)),
                 Question::Pause { .. } => self.machine.handle_paused(now),
+                Question::Announce { .. } => self.machine.handle_announced(now, Err(refusal)),
+                Question::Admit { .. } => self.machine.handle_admitted(now, Err(refusal)),
+                Question::Record { .. } => self.machine.handle_recording(now, Err(refusal)),
             }
             return;
         }
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         match question {
+            Question::Announce { .. } => self.machine.handle_announced(now, Ok([7; 16])),
+            Question::Admit { media, .. } => {
+                self.seen.push(format!("media {media}"));
+                let admitted = Admitted { address, server_port: None };
+                self.machine.handle_admitted(now, Ok(admitted));
+            }
+            Question::Record { .. } => self.machine.handle_recording(now, Ok(())),
             Question::Describe { .. } => {
                 let (start, length) = (WallTime::from_micros(0), WallSpan::from_secs(120));
                 let recorded = sdp::Extent::Recorded { start, end: start + length, length };
@@ -352,7 +363,7 @@ fn what_is_no_request_of_ours_gets_its_own_code() {
     let mut talk = Talk::new();
     let status = |talk: &mut Talk, text: &str| talk.send(text).status.as_u16();
     assert_eq!(status(&mut talk, "FLY rtsp://nvr/door"), 501);
-    assert_eq!(status(&mut talk, "ANNOUNCE rtsp://nvr/door"), 405);
+    assert_eq!(status(&mut talk, "ANNOUNCE rtsp://nvr/door"), 415);
     assert_eq!(status(&mut talk, "PLAY rtsp://nvr/door"), 454);
     assert_eq!(status(&mut talk, "PLAY rtsp://nvr/door\nSession: unknown"), 454);
     assert_eq!(status(&mut talk, "DESCRIBE rtsp://nvr/"), 404);
