@@ -14,6 +14,7 @@ pub mod id;
 pub mod ingest;
 pub mod metrics;
 pub mod model;
+pub mod onvif;
 pub mod playback;
 pub mod proto;
 pub mod rebuild;

@@ -20,7 +20,7 @@ use vedette::{
     clock::Clock,
     config::{Config, Mistakes},
     ingest::{self, ProbeReport, PullTarget},
-    model::{Secret, Transport},
+    model::{Level, Secret, Transport},
     simulate::{self, Simulator},
 };
 
@@ -106,7 +106,7 @@ enum Command {
         #[arg(long, value_enum, default_value_t)]
         transport: TransportArgument,
         /// How long to watch.
-        #[arg(long, default_value = "8")]
+        #[arg(long, default_value = "10")]
         seconds: u64,
     },
     /// Make the whole index again from the files of footage, in the place of the old one.
@@ -292,10 +292,7 @@ async fn probe(
     let report = match ingest::probe(&target, watch, &Clock::system()).await {
         Ok(report) => report,
         // Nothing could be learned: that is what is wrong with it.
-        Err(error) => {
-            let problems = vec![format!("{:#}", anyhow::Error::from(error))];
-            ProbeReport { problems, ..ProbeReport::default() }
-        }
+        Err(error) => ProbeReport::unreachable(&error),
     };
     if json {
         println!("{}", serde_json::to_string_pretty(&report)?);
@@ -314,8 +311,9 @@ async fn probe(
             let recorded = if track.usable { "" } else { ", cannot be recorded" };
             println!(", {} kbit/s{recorded}", track.bitrate_bps / 1_000);
         }
-        for problem in &report.problems {
-            println!("problem: {problem}");
+        for found in &report.findings {
+            let level = if found.level == Level::Problem { "problem" } else { "note" };
+            println!("{level}: {} [{}]", found.message, found.code);
         }
         if report.problems.is_empty() {
             println!("nothing is wrong");

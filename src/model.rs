@@ -3,14 +3,18 @@
 //! They stand below `store/` so that its neighbours (`access/`, `disk/`) speak of them without
 //! touching SQL. Row types stay inside `store/`, and what the API shows stays inside `http/`.
 
+mod finding;
 mod history;
+mod onvif;
 mod schedule;
 mod state;
 mod trust;
 mod upkeep;
 mod when;
 
+pub use finding::{Finding, Level, clock_apart};
 pub use history::{Audit, Event, EventKind, Mark};
+pub use onvif::Onvif;
 pub use schedule::{Day, MAX_SPANS, Schedule, ScheduleText, Span, SpanText, Spell, TimeOfDay};
 pub use state::{
     CameraState, LockState, SealedBytes, State, StateError, StreamState, TokenState, UserState,
@@ -306,6 +310,8 @@ pub struct Camera {
     pub volume: Option<String>,
     /// Main first.
     pub streams: Vec<CameraStream>,
+    /// Where it answers ONVIF, if it is asked.
+    pub onvif: Option<Onvif>,
     /// When it was added.
     pub created: WallTime,
     /// When it was last changed.

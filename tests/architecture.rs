@@ -18,7 +18,7 @@ const LAYERS: &[&[&str]] = &[
     &["model", "seal"],
     &["hub", "store", "disk"],
     &["access", "footage"],
-    &["ingest", "record", "playback", "retention", "rebuild"],
+    &["ingest", "onvif", "record", "playback", "retention", "rebuild"],
     &["rtsp_server"],
     &["simulate", "metrics"],
     &["http"],
@@ -154,6 +154,7 @@ fn protocols_know_no_runtime_no_files_and_no_clock() {
 fn what_a_dependency_stands_for_stays_behind_its_seam() {
     let homes: &[(&str, &[&str])] = &[
         ("retina::", &[]),
+        ("oxvif::", &["onvif"]),
         ("sqlx::", &["store", "id"]),
         ("axum::", &["http", "app"]),
         ("tokio_tungstenite::", &["http"]),

@@ -11,6 +11,8 @@ mod crowd;
 mod goodbye;
 #[path = "ingest/oracle.rs"]
 mod oracle;
+#[path = "ingest/probing.rs"]
+mod probing;
 mod support;
 #[path = "ingest/ways.rs"]
 mod ways;
@@ -734,24 +736,6 @@ async fn a_stop_gives_its_reason_and_tears_the_session_down() {
     };
     assert_eq!(reason, GapReason::Reconfigured);
     assert_eq!(status.snapshot(&Clock::system()).state, PullState::Stopped);
-}
-
-#[tokio::test]
-async fn a_probe_says_what_the_camera_sends_and_what_is_wrong() {
-    let camera = Camera::start(Behaviour {
-        audio: Some(Audio::Pcmu),
-        no_audio: true,
-        ..Behaviour::default()
-    })
-    .await;
-    let target = PullTarget::new(&camera.url(), None, None, Transport::Auto, true).unwrap();
-    let report = probe(&target, Duration::from_secs(2), &Clock::system()).await.unwrap();
-    let video = &report.tracks[0];
-    assert_eq!((video.codec.as_str(), video.width, video.height), ("H.264", Some(640), Some(360)));
-    assert!((video.measured_fps.unwrap() - 50.0).abs() < 2.0);
-    assert!((video.key_frame_interval_seconds.unwrap() - 0.2).abs() < 0.01);
-    assert_eq!(report.problems, ["the audio track was started, but nothing came"]);
-    assert_eq!(camera.answered("TEARDOWN", 200), 1);
 }
 
 #[tokio::test]

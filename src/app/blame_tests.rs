@@ -59,6 +59,7 @@ async fn a_publisher_that_stays_away_is_unreachable_from_when_it_could_have_come
         created: NOON,
         updated: NOON,
         sealed_broken: false,
+        onvif: None,
     };
     store.insert_camera(camera).await.unwrap();
     let gap = Gap { stream: id, start: NOON, end: None, reason: GapReason::VedetteDown };

@@ -29,6 +29,7 @@ use super::{
     director::{Cast, Director},
     journal::Journal,
     lanes::{Lane, Lanes},
+    onvif::Listeners,
     recording::Recording,
     when::{Order, Wanted, Window},
 };
@@ -40,6 +41,7 @@ use crate::{
     id::{CameraId, Role, Slug, StreamId},
     ingest::{StreamStatus, publish::Berths},
     model::{Camera, CameraStream, RecordMode, Source},
+    onvif::EventsState,
     proto::{reason::GapReason, time::WallTime},
     record,
     store::{Store, StoreError},
@@ -64,12 +66,46 @@ pub(super) struct CameraSet {
     parts: Parts,
     connects: Connects,
     coverage: CoverageCache,
+    listeners: Listeners,
     /// Cancelled only when the drain takes too long.
     stop: CancellationToken,
-    /// Small and sync-only: looked up by the API and the metrics, changed under `changes`.
-    streams: Mutex<BTreeMap<StreamId, Arc<Stream>>>,
+    /// Looked up by the API and the metrics, changed under `changes`.
+    streams: Arc<Streams>,
     /// Changes come one after another; `true` once shut down.
     changes: tokio::sync::Mutex<bool>,
+}
+
+/// The streams that are configured. Small and sync-only.
+#[derive(Default)]
+pub(super) struct Streams(Mutex<BTreeMap<StreamId, Arc<Stream>>>);
+
+impl Streams {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<StreamId, Arc<Stream>>> {
+        // Poison only says that somebody panicked while looking.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn all(&self) -> Vec<Arc<Stream>> {
+        self.lock().values().cloned().collect()
+    }
+
+    /// Something happened at a camera: its streams that are recorded by events hear of it.
+    pub(super) fn event(
+        &self,
+        clock: &Clock,
+        camera: CameraId,
+        kind: &str,
+        start: WallTime,
+        end: Option<WallTime>,
+    ) {
+        let (wall, now) = (clock.now(), Instant::now());
+        for stream in self.all().into_iter().filter(|s| s.plan.camera == camera) {
+            let Order { enabled, mode, when, .. } = &stream.plan.order;
+            if *enabled && *mode == RecordMode::Events && when.events.wants(kind) {
+                stream.director.event(Window::around(&when.events, start, end, wall, now));
+            }
+        }
+    }
 }
 
 /// Everything about a stream that, when it changes, changes what runs.
@@ -152,12 +188,16 @@ impl Stream {
 impl CameraSet {
     pub(super) fn new(parts: Parts) -> Self {
         let coverage = CoverageCache::new(parts.store.clone(), parts.clock.clone());
+        let streams = Arc::<Streams>::default();
+        let listeners =
+            Listeners::new(Arc::clone(&streams), parts.store.clone(), parts.clock.clone());
         Self {
+            listeners,
             parts,
             connects: Connects::default(),
             coverage,
             stop: CancellationToken::new(),
-            streams: Mutex::default(),
+            streams,
             changes: tokio::sync::Mutex::new(false),
         }
     }
@@ -174,12 +214,14 @@ impl CameraSet {
     pub(super) async fn shut_down(&self) {
         *self.changes.lock().await = true;
         let streams = self.all();
-        join_all(streams.iter().map(|s| s.stop(GapReason::VedetteDown))).await;
+        // Together: neither waits for the other's farewells.
+        let streams = join_all(streams.iter().map(|s| s.stop(GapReason::VedetteDown)));
+        tokio::join!(streams, self.listeners.shut_down());
     }
 
     /// Every stream, running or not.
     pub(super) fn all(&self) -> Vec<Arc<Stream>> {
-        self.lock().values().cloned().collect()
+        self.streams.all()
     }
 
     /// How many watch a stream.
@@ -192,8 +234,7 @@ impl CameraSet {
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<StreamId, Arc<Stream>>> {
-        // Poison only says that somebody panicked while looking.
-        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
+        self.streams.lock()
     }
 
     async fn make_it_so(&self, camera: &Camera, reason: GapReason) {
@@ -230,6 +271,7 @@ impl CameraSet {
             };
             self.lock().insert(id, Arc::new(stream));
         }
+        self.listeners.make_it_so(camera).await;
     }
 
     /// A stream that is configured no more: players see its end, its footage stays.
@@ -277,7 +319,12 @@ impl CameraControl for CameraSet {
             for stream in running {
                 self.take_out(&stream).await;
             }
+            self.listeners.remove(camera.id).await;
         })
+    }
+
+    fn events(&self, camera: CameraId) -> Option<EventsState> {
+        self.listeners.status(camera)
     }
 
     fn status(&self, stream: StreamId) -> Option<StreamState> {
@@ -303,13 +350,7 @@ impl CameraControl for CameraSet {
     }
 
     fn event(&self, camera: CameraId, kind: &str, start: WallTime, end: Option<WallTime>) {
-        let (wall, now) = (self.parts.clock.now(), Instant::now());
-        for stream in self.all().into_iter().filter(|s| s.plan.camera == camera) {
-            let Order { enabled, mode, when, .. } = &stream.plan.order;
-            if *enabled && *mode == RecordMode::Events && when.events.wants(kind) {
-                stream.director.event(Window::around(&when.events, start, end, wall, now));
-            }
-        }
+        self.streams.event(&self.parts.clock, camera, kind, start, end);
     }
 
     fn completeness(&self, stream: StreamId) -> BoxFuture<'_, Option<Completeness>> {
@@ -330,6 +371,10 @@ impl CameraControl for CameraSet {
         let dead = streams.iter().filter(|s| s.director.is_dead()).count();
         if dead > 0 {
             problems.push(format!("{dead} cameras are not pulled any more"));
+        }
+        let deaf = self.listeners.dead();
+        if deaf > 0 {
+            problems.push(format!("{deaf} cameras' events are not listened to any more"));
         }
         problems
     }

@@ -256,6 +256,7 @@ mod tests {
             }],
             created: NOON,
             updated: NOON,
+            onvif: None,
             sealed_broken: false,
             source: crate::model::Source::Pull,
         };

@@ -172,6 +172,7 @@ async fn add(app: &App, n: u16, url: String) -> anyhow::Result<Slug> {
         }],
         created: now,
         updated: now,
+        onvif: None,
         sealed_broken: false,
         source: crate::model::Source::Pull,
     };

@@ -223,6 +223,7 @@ fn camera(clock: &Clock, mode: RecordMode) -> Camera {
         created: clock.now(),
         updated: clock.now(),
         sealed_broken: false,
+        onvif: None,
         source: Source::Pull,
     }
 }

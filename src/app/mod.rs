@@ -24,6 +24,7 @@ pub mod index;
 mod journal;
 mod lanes;
 mod limits;
+mod onvif;
 mod recording;
 mod retention;
 pub mod shutdown;

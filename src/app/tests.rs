@@ -13,6 +13,8 @@ use tokio::task::JoinHandle;
 use super::*;
 use crate::simulate::{self, Simulator};
 
+mod onvif;
+
 const PASSWORD: &str = "correct horse";
 const ANY: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 

@@ -16,8 +16,8 @@ use crate::{
     clock::Clock,
     id::{CameraId, Role, Slug, StreamId},
     model::{
-        Camera, CameraStream, RecordMode, RetentionLimits, ScheduleText, Secret, Source, Transport,
-        Trust, TrustText, When, shown,
+        Camera, CameraStream, Onvif, RecordMode, RetentionLimits, ScheduleText, Secret, Source,
+        Transport, Trust, TrustText, When, shown,
     },
     proto::time::WallTime,
 };
@@ -27,7 +27,7 @@ const MAX_NAME: usize = 100;
 const MAX_LOGIN: usize = 255;
 
 /// Slugs that are paths of the API.
-const RESERVED: [&str; 1] = ["probe"];
+const RESERVED: [&str; 2] = ["discover", "probe"];
 
 const RECORD: [(&str, RecordMode); 4] = [
     ("always", RecordMode::Always),
@@ -86,6 +86,7 @@ pub(super) fn create(
         retention: read.retention,
         volume: read.volume,
         streams: read.streams.into_iter().map(|s| s.into_stream(None, now, clock)).collect(),
+        onvif: read.onvif,
         created: now,
         updated: now,
         sealed_broken: false,
@@ -161,6 +162,7 @@ pub(super) fn patch(
                 s.into_stream(old, now, clock)
             })
             .collect(),
+        onvif: read.onvif,
         created: camera.created,
         updated: now,
         // What did not open and was not given anew stays stored as it is.
@@ -190,6 +192,7 @@ fn document(camera: &Camera) -> Map<String, Value> {
         "name": camera.name, "enabled": camera.enabled, "record": camera.record,
         "schedule": camera.when.schedule.clone().map(ScheduleText::from),
         "events": camera.when.events, "retention": camera.retention, "volume": camera.volume, "streams": streams,
+        "onvif": camera.onvif,
         "source": camera.source.as_str(),
     });
     match document {
@@ -314,6 +317,7 @@ struct Document {
     volume: Option<String>,
     streams: Vec<StreamDraft>,
     tls: Trust,
+    onvif: Option<Onvif>,
 }
 
 struct StreamDraft {
@@ -367,13 +371,14 @@ impl Document {
         if !tls.is_system() && !streams.is_empty() && !urls.any(|url| url.starts_with("rtsps:")) {
             f.mistake("tls", "is for addresses that begin with rtsps://; there is none");
         }
+        let onvif = onvif(&mut f);
         let by_schedule = RecordMode::Schedule;
         let mut modes = streams.iter().map(|s| s.record.unwrap_or(record));
         if !scheduled && (record == by_schedule || modes.any(|mode| mode == by_schedule)) {
             f.mistake("schedule", "is required where `record` is `schedule`");
         }
         f.finish();
-        Self { name, enabled, source, record, when, retention, volume, streams, tls }
+        Self { name, enabled, source, record, when, retention, volume, streams, tls, onvif }
     }
 }
 
@@ -403,6 +408,48 @@ fn retention(f: &mut Fields<'_>) -> Option<RetentionLimits> {
     };
     inner.finish();
     Some(limits)
+}
+
+/// Where a camera answers ONVIF, as `onvif` says.
+pub(super) fn onvif(f: &mut Fields<'_>) -> Option<Onvif> {
+    let map = f.object("onvif")?;
+    let path = f.path("onvif");
+    let mut inner = Fields::new(&path, map, f.mistakes());
+    let onvif = onvif_place(&mut inner);
+    let events = inner.bool("events").unwrap_or(true);
+    inner.finish();
+    onvif.map(|onvif| Onvif { events, ..onvif })
+}
+
+/// `host`, `port` and `path`.
+pub(super) fn onvif_place(f: &mut Fields<'_>) -> Option<Onvif> {
+    let given = f.has("host");
+    let host = f.text("host", 253).and_then(|text| {
+        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(&text);
+        let is_name = || {
+            let name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+            bare.chars().all(name)
+        };
+        let good = bare.parse::<std::net::IpAddr>().is_ok() || is_name();
+        if !good {
+            f.mistake("host", "must be a name or an address, without scheme and port");
+        }
+        good.then(|| bare.to_owned())
+    });
+    if !given {
+        f.mistake("host", "is required: the camera's name or address");
+    }
+    let port = f.count("port").unwrap_or_else(|| Onvif::PORT.into());
+    let Ok(port) = u16::try_from(port) else {
+        f.mistake("port", "must be a number from 1 to 65535");
+        return None;
+    };
+    let path = f.text("path", 200).unwrap_or_else(|| Onvif::PATH.to_owned());
+    let is_path = |c: char| c.is_ascii_graphic() && !matches!(c, '"' | '<' | '>' | '#');
+    if !path.starts_with('/') || !path.chars().all(is_path) {
+        f.mistake("path", "must begin with / and hold no spaces");
+    }
+    Some(Onvif { host: host?, port, path, events: true })
 }
 
 fn volume(f: &mut Fields<'_>, volumes: &[String]) -> Option<String> {

@@ -28,6 +28,8 @@ pub(super) struct CameraCreate {
     url: Option<String>,
     /// One or two streams; one must be `main`.
     streams: Option<Vec<StreamBody>>,
+    /// Where the camera answers ONVIF. Without `url` and `streams` it is asked for them, and for its name.
+    onvif: Option<OnvifBody>,
     /// Login at the camera.
     username: Option<String>,
     /// Password at the camera; never shown again.
@@ -68,6 +70,8 @@ pub(super) struct CameraPatch {
     url: Option<String>,
     /// All streams; replaces the list. A role that stays keeps its footage.
     streams: Option<Vec<StreamBody>>,
+    /// Where the camera answers ONVIF; `null` to ask it no more.
+    onvif: Option<OnvifBody>,
     /// Login at the camera.
     username: Option<String>,
     /// Password at the camera.
@@ -91,6 +95,25 @@ pub(super) struct CameraPatch {
     retention: Option<RetentionLimits>,
     /// Root folder of the volume it is pinned to.
     volume: Option<String>,
+}
+
+/// Where a camera answers ONVIF. It is asked with the camera's own login.
+#[derive(Debug, utoipa::ToSchema)]
+#[schema(as = OnvifPlace)]
+#[expect(
+    dead_code,
+    reason = "describes the body for OpenAPI; read by `Fields`, to name every mistake"
+)]
+pub(super) struct OnvifBody {
+    /// Name or address.
+    #[schema(example = "10.0.0.7")]
+    host: String,
+    /// 80 unless told.
+    port: Option<u16>,
+    /// Of its device service; `/onvif/device_service` unless told.
+    path: Option<String>,
+    /// Whether its events (motion, tamper, inputs) go on the timeline; yes unless told.
+    events: Option<bool>,
 }
 
 /// A stream.
@@ -170,10 +193,23 @@ pub(super) struct CameraView {
     /// Which certificate it must show; null: one that the system trusts.
     tls: Option<TrustText>,
     streams: Vec<StreamView>,
+    /// Where it answers ONVIF; null when it is not asked.
+    onvif: Option<OnvifView>,
     #[schema(value_type = String, format = DateTime)]
     created: String,
     #[schema(value_type = String, format = DateTime)]
     updated: String,
+}
+
+/// Where a camera answers ONVIF.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Onvif)]
+pub(super) struct OnvifView {
+    host: String,
+    port: u16,
+    path: String,
+    /// Whether its events go on the timeline.
+    events: bool,
 }
 
 /// A stream as answers show it.
@@ -233,6 +269,12 @@ impl CameraView {
             has_password: camera.password.is_some(),
             tls: (!camera.tls.is_system()).then(|| camera.tls.clone().into()),
             streams: camera.streams.iter().map(stream).collect(),
+            onvif: camera.onvif.as_ref().map(|o| OnvifView {
+                host: o.host.clone(),
+                port: o.port,
+                path: o.path.clone(),
+                events: o.events,
+            }),
             created: camera.created.to_string(),
             updated: camera.updated.to_string(),
         }

@@ -20,6 +20,7 @@ use super::{
     auth::Caller,
     camera_body,
     camera_view::{CameraCreate, CameraPatch, CameraView},
+    discover,
     error::{ApiError, Problem, Result},
     extract::{CameraSlug, JsonObject, Params},
     locks::LockView,
@@ -66,7 +67,9 @@ async fn list(
 
 /// Adds a camera, which is pulled and recorded from then on.
 ///
-/// A slug that was deleted with its footage kept gets that footage back.
+/// A slug that was deleted with its footage kept gets that footage back. With `onvif` in place of `url`
+/// and `streams` the camera itself is asked for its streams and its name; what keeps it from telling
+/// stands at the field to mend: `password`, or `onvif`.
 #[utoipa::path(post, path = "/cameras", tag = "cameras", operation_id = "create_camera", request_body = CameraCreate,
     responses(
         (status = 201, body = CameraView, headers(("Location" = String))),
@@ -79,6 +82,7 @@ async fn create(
     JsonObject(body): JsonObject,
 ) -> Result<Response> {
     caller.may(Action::ManageCameras, None)?;
+    let body = discover::fill_in(&api, body).await?;
     let camera = camera_body::create(body, &api.settings.volumes, &api.clock)?;
     let worker = api.clone();
     let camera = api

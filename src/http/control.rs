@@ -10,6 +10,7 @@ use crate::{
     id::{CameraId, StreamId},
     ingest::StatusSnapshot,
     model::{Camera, Coverage, WallRange},
+    onvif::EventsState,
     proto::{
         reason::GapReason,
         time::{WallSpan, WallTime},
@@ -31,6 +32,10 @@ pub trait CameraControl: Send + Sync + 'static {
     /// How much of what was expected is recorded; `None` when it cannot be said. May be some
     /// seconds old.
     fn completeness(&self, stream: StreamId) -> BoxFuture<'_, Option<Completeness>>;
+    /// How listening to a camera's events goes; `None` when nobody does.
+    fn events(&self, _camera: CameraId) -> Option<EventsState> {
+        None
+    }
     /// What keeps the recorder from recording as configured, in words without names; empty when
     /// nothing does.
     fn problems(&self) -> Vec<String>;

@@ -26,6 +26,7 @@ mod camera_when;
 mod cameras;
 mod control;
 mod cursor;
+mod discover;
 mod docs;
 mod error;
 mod events;
@@ -229,6 +230,7 @@ fn under(base: &str, router: Router) -> Router {
 fn resources() -> OpenApiRouter<Api> {
     let v1 = OpenApiRouter::new()
         .merge(probe::router())
+        .merge(discover::router())
         .merge(cameras::router())
         .merge(status::router())
         .merge(footage::router())

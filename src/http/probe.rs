@@ -18,13 +18,13 @@ use super::{
 use crate::{
     access::Action,
     ingest::{self, ProbeReport, ProbedTrack, PullTarget},
-    model::{Secret, Transport, TrustText},
+    model::{Finding, Secret, Transport, TrustText},
 };
 
-/// How long the camera is watched.
-const WATCH: Duration = Duration::from_secs(6);
+/// How long the camera is watched at most.
+const WATCH: Duration = Duration::from_secs(10);
 /// How long it may take in all, connecting included.
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(28);
 /// Probes at once: each is a connection to wherever the caller says.
 pub(super) const MAX_PROBES: usize = 4;
 
@@ -56,8 +56,14 @@ struct Probed {
     reachable: bool,
     tracks: Vec<Track>,
     watched_seconds: f64,
+    /// Seconds that the camera's clock is ahead of the recorder's; null when it does not tell.
+    clock_ahead_seconds: Option<f64>,
+    /// The address of a smaller stream, where one was guessed and is there.
+    sub_stream: Option<String>,
     /// What is wrong, in plain words; empty when all is well.
     problems: Vec<String>,
+    /// The same with codes for scripts, and what else is worth knowing.
+    findings: Vec<Finding>,
 }
 
 /// A track of a camera.
@@ -80,6 +86,8 @@ struct Track {
     key_frame_interval_seconds: Option<f64>,
     units: u64,
     damaged: u64,
+    /// Packets that were lost.
+    lost_packets: u64,
 }
 
 impl From<ProbedTrack> for Track {
@@ -99,6 +107,7 @@ impl From<ProbedTrack> for Track {
             key_frame_interval_seconds: t.key_frame_interval_seconds,
             units: t.units,
             damaged: t.damaged,
+            lost_packets: t.lost_packets,
         }
     }
 }
@@ -106,17 +115,21 @@ impl From<ProbedTrack> for Track {
 impl From<ProbeReport> for Probed {
     fn from(report: ProbeReport) -> Self {
         Self {
-            reachable: true,
+            reachable: !report.tracks.is_empty(),
             tracks: report.tracks.into_iter().map(Track::from).collect(),
             watched_seconds: report.watched_seconds,
+            clock_ahead_seconds: report.clock_ahead_seconds,
+            sub_stream: report.sub_stream,
             problems: report.problems,
+            findings: report.findings,
         }
     }
 }
 
 /// Watches a camera for some seconds without recording it.
 ///
-/// A camera that cannot be reached is an answer too, not an error: its `problems` say why.
+/// Ten seconds at most, less when all is seen before. A camera that cannot be reached is an answer too, not an
+/// error: its `findings` say why, each with a code for scripts.
 #[utoipa::path(post, path = "/cameras/probe", tag = "cameras", operation_id = "probe_camera", request_body = ProbeRequest,
     responses((status = 200, body = Probed), (status = 422, body = Problem, content_type = "application/problem+json")))]
 async fn probe(
@@ -128,17 +141,17 @@ async fn probe(
     let target = read(body)?;
     let _place = api.probes.try_acquire().map_err(|_| ApiError::Unavailable(None))?;
     let watched = ingest::probe(&target, WATCH, &api.clock);
-    let problem = match tokio::time::timeout(DEADLINE, watched).await {
-        Ok(Ok(report)) => return Ok(Json(report.into())),
-        Ok(Err(error)) => super::error::chain(&error),
-        Err(_) => format!("no answer within {} s", DEADLINE.as_secs()),
+    let report = match tokio::time::timeout(DEADLINE, watched).await {
+        Ok(Ok(report)) => report,
+        Ok(Err(error)) => ProbeReport::unreachable(&error),
+        Err(_) => {
+            let message = format!("no answer within {} s", DEADLINE.as_secs());
+            let (problems, finding) =
+                (vec![message.clone()], Finding::problem("no_answer", message));
+            ProbeReport { problems, findings: vec![finding], ..ProbeReport::default() }
+        }
     };
-    Ok(Json(Probed {
-        reachable: false,
-        tracks: Vec::new(),
-        watched_seconds: 0.0,
-        problems: vec![problem],
-    }))
+    Ok(Json(report.into()))
 }
 
 fn read(body: serde_json::Map<String, serde_json::Value>) -> Result<PullTarget> {

@@ -13,7 +13,10 @@ use super::{
     error::{Problem, Result},
     extract::{CameraSlug, Params},
 };
-use crate::{access::Action, id::Slug, ingest::PullState, model::Camera, proto::time::WallTime};
+use crate::{
+    access::Action, id::Slug, ingest::PullState, model::Camera, onvif::EventsState,
+    proto::time::WallTime,
+};
 
 pub(super) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(of_camera)).routes(routes!(of_all))
@@ -23,6 +26,46 @@ pub(super) fn router() -> OpenApiRouter<Api> {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct CameraStatus {
     streams: Vec<StreamStatus>,
+    /// How listening to its events goes; null when nobody listens.
+    onvif: Option<OnvifStatus>,
+}
+
+/// How listening to a camera's events goes.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct OnvifStatus {
+    /// `connecting`, `listening`, `backing_off` or `stopped`.
+    state: &'static str,
+    #[schema(value_type = String, format = DateTime)]
+    since: String,
+    /// Why it does not listen, in plain words.
+    detail: Option<String>,
+    /// When it is tried again.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    retry_at: Option<String>,
+    /// What the camera told, all of it.
+    heard: u64,
+    /// Events put on the timeline.
+    events: u64,
+    /// Events left out, since there were too many.
+    dropped: u64,
+    /// When the last one began.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    last_event_at: Option<String>,
+}
+
+impl From<EventsState> for OnvifStatus {
+    fn from(state: EventsState) -> Self {
+        Self {
+            state: state.health,
+            since: state.since.to_string(),
+            detail: state.detail.map(|detail| detail.to_string()),
+            retry_at: state.retry_at.map(|at| at.to_string()),
+            heard: state.heard,
+            events: state.marked,
+            dropped: state.dropped,
+            last_event_at: state.last.map(|at| at.to_string()),
+        }
+    }
 }
 
 /// How everything is.
@@ -50,6 +93,8 @@ struct CameraOverview {
     name: String,
     enabled: bool,
     streams: Vec<StreamStatus>,
+    /// How listening to its events goes; null when nobody listens.
+    onvif: Option<OnvifStatus>,
 }
 
 /// How a stream is.
@@ -149,7 +194,8 @@ async fn of_camera(
     caller.may(Action::ReadStatus, Some(&slug))?;
     params.finish()?;
     let camera = api.camera(&slug).await?;
-    Ok(Json(CameraStatus { streams: streams(&api, &camera).await }))
+    let onvif = api.control.events(camera.id).map(OnvifStatus::from);
+    Ok(Json(CameraStatus { streams: streams(&api, &camera).await, onvif }))
 }
 
 /// How all cameras are, in one answer.
@@ -161,8 +207,9 @@ async fn of_all(State(api): State<Api>, caller: Caller, params: Params) -> Resul
     let mut cameras = Vec::new();
     for camera in api.store.cameras().await? {
         let streams = streams(&api, &camera).await;
+        let onvif = api.control.events(camera.id).map(OnvifStatus::from);
         let Camera { slug, name, enabled, .. } = camera;
-        cameras.push(CameraOverview { slug, name, enabled, streams });
+        cameras.push(CameraOverview { slug, name, enabled, streams, onvif });
     }
     let problems = super::health::problems(&api);
     Ok(Json(Overview {

@@ -99,6 +99,7 @@ impl Nvr {
             username: None,
             password: None,
             tls: Default::default(),
+            onvif: None,
             sealed_broken: false,
             source: crate::model::Source::Pull,
             record: RecordMode::Always,

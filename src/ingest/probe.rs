@@ -1,4 +1,9 @@
 //! Looks at a camera without recording it: what it offers, what it really sends, what is wrong.
+//!
+//! What it finds is said in [`findings`], each thing with a code that scripts can rely on.
+
+mod findings;
+mod sub;
 
 use std::time::Duration;
 
@@ -6,9 +11,10 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::{
     clock::Clock,
+    model::{Finding, Level},
     proto::{
         codec::Parameters,
-        time::{MediaTime, Timescale},
+        time::{MediaTime, Timescale, WallSpan, WallTime},
     },
 };
 
@@ -21,10 +27,8 @@ use super::{
 
 /// Further back than B-frames reach.
 const BACKWARD_US: i64 = 2_000_000;
-/// Key frames further apart make live view and seeking slow.
-const LONG_GROUP: f64 = 5.0;
-/// Pictures further apart are a hole.
-const LONG_STEP_US: i64 = 1_500_000;
+/// A pull that learnt what there is to learn ends after this share of its time.
+const EARLY: f64 = 0.6;
 
 /// One track, as offered and as measured.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
@@ -57,6 +61,8 @@ pub struct ProbedTrack {
     pub units: u64,
     /// Units that lost a packet.
     pub damaged: u64,
+    /// Packets that were lost.
+    pub lost_packets: u64,
 }
 
 /// What a probe found.
@@ -66,16 +72,39 @@ pub struct ProbeReport {
     pub tracks: Vec<ProbedTrack>,
     /// How long it was watched, seconds.
     pub watched_seconds: f64,
+    /// Seconds that the camera's clock is ahead of ours, if it tells.
+    pub clock_ahead_seconds: Option<f64>,
+    /// The address of a smaller stream, where one was guessed and is there.
+    pub sub_stream: Option<String>,
     /// What is wrong, in plain words; empty when all is well.
     pub problems: Vec<String>,
+    /// The same with codes for scripts, and what else is worth knowing.
+    pub findings: Vec<Finding>,
 }
 
-/// Connects, watches for `duration`, disconnects. A camera that cannot be watched to the end still
-/// gives a report: the failure stands among the problems.
+impl ProbeReport {
+    /// Of a camera of which nothing could be learnt.
+    #[must_use]
+    pub fn unreachable(error: &PullError) -> Self {
+        let finding = findings::of_error(error);
+        Self { problems: vec![finding.message.clone()], findings: vec![finding], ..Self::default() }
+    }
+
+    fn conclude(mut self) -> Self {
+        let problems = self.findings.iter().filter(|f| f.level == Level::Problem);
+        self.problems = problems.map(|f| f.message.clone()).collect();
+        self
+    }
+}
+
+/// Connects, watches for `duration` (less, when all is seen before), disconnects; and looks whether
+/// there is a smaller stream where cameras of that kind have it. A camera that cannot be watched to
+/// the end still gives a report: the failure stands among the findings.
 ///
 /// # Errors
 ///
-/// When nothing could be learned: no connection, refused, no SDP.
+/// When nothing could be learned: no connection, refused, no SDP. [`ProbeReport::unreachable`] puts
+/// it in words.
 pub async fn probe(
     target: &PullTarget,
     duration: Duration,
@@ -83,10 +112,11 @@ pub async fn probe(
 ) -> Result<ProbeReport, PullError> {
     let context = RtspContext::new(clock.clone());
     let mut source = RtspSource::connect(target, &context).await?;
-    let watch = Watch::new(&source, Instant::now());
-    let report = watch.run(&mut source, duration).await;
+    let watch = Watch::new(&source, target, clock);
+    let mut report = watch.run(&mut source, duration).await;
     source.close().await;
-    Ok(report)
+    sub::look(target, &context, &mut report).await;
+    Ok(report.conclude())
 }
 
 /// Measurements of one track.
@@ -106,33 +136,54 @@ struct Measured {
     largest_step: i64,
     reports: u32,
     said_bye: bool,
+    lost: u64,
 }
 
 struct Watch {
     began: Instant,
+    clock: Clock,
+    /// Whether sound was asked for.
+    audio: bool,
     tracks: Vec<Measured>,
     broken: Vec<String>,
     parameter_changes: u32,
+    /// What the camera's newest report says of the time.
+    said: Option<WallTime>,
+    /// That, less ours.
+    ahead: Option<WallSpan>,
 }
 
 impl Watch {
-    fn new(source: &RtspSource, began: Instant) -> Self {
+    fn new(source: &RtspSource, target: &PullTarget, clock: &Clock) -> Self {
         let tracks = source.tracks().iter().map(|track| Measured {
             parameters: track.codec.parameters().cloned(),
             timescale: Some(track.timescale),
             ..Measured::default()
         });
-        Self { began, tracks: tracks.collect(), broken: Vec::new(), parameter_changes: 0 }
+        Self {
+            began: Instant::now(),
+            clock: clock.clone(),
+            audio: target.audio(),
+            tracks: tracks.collect(),
+            broken: Vec::new(),
+            parameter_changes: 0,
+            said: None,
+            ahead: None,
+        }
     }
 
     async fn run(mut self, source: &mut RtspSource, duration: Duration) -> ProbeReport {
         let deadline = self.began + duration;
+        let early = self.began + duration.mul_f64(EARLY);
         let ended = loop {
             match timeout_at(deadline, source.next()).await {
                 Err(_) => break None,
                 Ok(None) => break Some("the camera closed the connection".to_owned()),
                 Ok(Some(Err(error))) => break Some(error.to_string()),
                 Ok(Some(Ok(event))) => self.event(event),
+            }
+            if Instant::now() >= early && self.tracks.iter().all(Measured::is_known) {
+                break None;
             }
         };
         self.report(source, Instant::now(), ended)
@@ -145,7 +196,9 @@ impl Watch {
                     track.unit(&unit);
                 }
             }
-            SourceEvent::SenderReport { track, .. } => {
+            SourceEvent::SenderReport { track, ntp, .. } => {
+                let said = WallTime::from_ntp(ntp);
+                (self.said, self.ahead) = (Some(said), Some(said - self.clock.now()));
                 if let Some(track) = self.tracks.get_mut(track.as_usize()) {
                     track.reports += 1;
                 }
@@ -175,46 +228,32 @@ impl Watch {
 
     fn report(self, source: &RtspSource, now: Instant, ended: Option<String>) -> ProbeReport {
         let watched = (now - self.began).as_secs_f64();
-        let mut problems = Vec::new();
-        problems.extend(ended.map(|why| format!("stopped after {watched:.1} s: {why}")));
-        let tracks = source.offers().iter().map(|offer| {
-            let taken = offer.taken.and_then(|at| {
-                let declared = source.tracks().get(at.as_usize())?.declared_fps;
-                Some((self.tracks.get(at.as_usize())?, declared))
-            });
-            match taken {
-                Some((measured, declared)) => {
-                    measured.problems(offer, declared, &mut problems);
-                    measured.track(offer, declared)
-                }
-                None => {
-                    if offer.media == "video" {
-                        let codec = offer.encoding.to_uppercase();
-                        problems.push(format!("a video track of {codec} is not recorded"));
-                    }
-                    ProbedTrack {
-                        media: offer.media.clone(),
-                        codec: offer.encoding.clone(),
-                        clock_rate: offer.clock_rate,
-                        ..ProbedTrack::default()
-                    }
-                }
-            }
+        let tracks = source.offers().iter().map(|offer| match self.taken(source, offer) {
+            Some((measured, declared)) => measured.track(offer, declared),
+            None => ProbedTrack {
+                media: offer.media.clone(),
+                codec: offer.encoding.clone(),
+                clock_rate: offer.clock_rate,
+                ..ProbedTrack::default()
+            },
         });
         let tracks = tracks.collect();
-        problems.extend(self.broken.iter().map(|what| format!("broken packets: {what}")));
-        if self.parameter_changes > 0 {
-            let times = self.parameter_changes;
-            problems.push(format!("the picture format changed {times} time(s) while watched"));
+        let findings = self.findings(source, watched, ended);
+        let clock_ahead_seconds = self.ahead.map(WallSpan::as_secs_f64);
+        ProbeReport {
+            tracks,
+            watched_seconds: watched,
+            clock_ahead_seconds,
+            findings,
+            ..ProbeReport::default()
         }
-        let several = self.tracks.len() > 1;
-        if several && watched >= 12.0 && self.tracks.iter().any(|t| t.reports == 0) {
-            problems.push(
-                "no RTCP sender reports on every track: sound and picture are aligned by arrival"
-                    .to_owned(),
-            );
-        }
-        ProbeReport { tracks, watched_seconds: watched, problems }
+    }
+
+    /// What was measured of a track, and the frame rate it declares.
+    fn taken(&self, source: &RtspSource, offer: &Offer) -> Option<(&Measured, Option<f64>)> {
+        let at = offer.taken?.as_usize();
+        let declared = source.tracks().get(at)?.declared_fps;
+        Some((self.tracks.get(at)?, declared))
     }
 }
 
@@ -225,6 +264,7 @@ impl Measured {
         let known = self.parameters.as_ref();
         let whole = known.is_none_or(|p| wholeness(p, &unit.data) != Wholeness::Headless);
         self.damaged += u64::from(unit.lost > 0 || !whole);
+        self.lost += u64::from(unit.lost);
         if self.first.is_none() {
             self.first = Some((at, unit.arrival.at));
             (self.newest, self.last) = (at, at);
@@ -240,6 +280,12 @@ impl Measured {
         if known.is_some_and(|p| p.is_video() && p.is_random_access(&unit.data)) {
             self.keys.push(at);
         }
+    }
+
+    /// Watching on would tell nothing new: its key frames' distance and its rate are known.
+    fn is_known(&self) -> bool {
+        let video = self.parameters.as_ref().is_some_and(Parameters::is_video);
+        self.units > 2 && (!video || self.keys.len() > 1)
     }
 
     fn seconds(&self) -> f64 {
@@ -279,47 +325,7 @@ impl Measured {
             key_frame_interval_seconds: self.key_interval().filter(|_| video),
             units: self.units,
             damaged: self.damaged,
-        }
-    }
-
-    fn problems(&self, offer: &Offer, declared: Option<f64>, problems: &mut Vec<String>) {
-        let media = &offer.media;
-        if self.units == 0 {
-            problems.push(format!("the {media} track was started, but nothing came"));
-            return;
-        }
-        if self.said_bye {
-            problems.push(format!("the camera ended its {media} while watched (RTCP BYE)"));
-        }
-        if self.parameters.is_none() {
-            problems.push("no parameter sets came, neither in the SDP nor in-band".to_owned());
-        }
-        if self.damaged > 0 {
-            let (damaged, units) = (self.damaged, self.units);
-            problems.push(format!("{damaged} of {units} {media} units lost packets"));
-        }
-        if self.backward > 0 {
-            problems.push(format!("the {media} clock stepped back {} time(s)", self.backward));
-        }
-        if offer.media != "video" {
-            return;
-        }
-        if let (Some(declared), Some(measured)) = (declared, self.fps())
-            && declared > 0.0
-            && (measured / declared - 1.0).abs() > 0.1
-        {
-            problems.push(format!("{declared:.0} frames a second declared, {measured:.1} sent"));
-        }
-        match self.key_interval() {
-            Some(interval) if interval > LONG_GROUP => problems.push(format!(
-                "a key frame only every {interval:.0} s: seeking and going live take that long"
-            )),
-            None if self.keys.is_empty() => problems.push("no key frame while watched".to_owned()),
-            _ => {}
-        }
-        if self.largest_step > LONG_STEP_US {
-            let seconds = self.largest_step as f64 / 1e6;
-            problems.push(format!("a hole of {seconds:.1} s in the video"));
+            lost_packets: self.lost,
         }
     }
 }

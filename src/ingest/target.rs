@@ -92,6 +92,12 @@ impl PullTarget {
         .map(|target| target.with_trust(camera.tls.clone()))
     }
 
+    /// The same at another address of the same host.
+    pub(super) fn at(&self, url: Url) -> Self {
+        debug_assert!(url.host() == self.url.host(), "a login stays with its host");
+        Self { url, ..self.clone() }
+    }
+
     /// The address, without credentials.
     #[must_use]
     pub const fn url(&self) -> &Url {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     id::{CameraId, LockId, Role, Slug, StreamId, TokenId, UserId},
-    model::{RecordMode, RetentionLimits, Source, Transport, Trust, UserRole, When},
+    model::{Onvif, RecordMode, RetentionLimits, Source, Transport, Trust, UserRole, When},
 };
 
 /// Bytes that stand for a secret: sealed, or hashed. Base64 in JSON; not shown.
@@ -145,6 +145,9 @@ pub struct CameraState {
     pub deleted_us: Option<i64>,
     /// Its streams, also hidden ones.
     pub streams: Vec<StreamState>,
+    /// Where it answers ONVIF.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onvif: Option<Onvif>,
 }
 
 /// A stream.

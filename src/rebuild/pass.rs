@@ -570,5 +570,6 @@ fn made_up(id: CameraId, slug: Slug, created: WallTime, now: WallTime) -> Camera
         updated_us: now.as_micros(),
         deleted_us: Some(now.as_micros()),
         streams: Vec::new(),
+        onvif: None,
     }
 }

@@ -206,6 +206,7 @@ fn camera(clock: &Clock) -> Camera {
         streams: vec![stream],
         created: EPOCH,
         updated: EPOCH,
+        onvif: None,
         sealed_broken: false,
         source: crate::model::Source::Pull,
     }

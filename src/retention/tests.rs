@@ -140,6 +140,7 @@ impl Site {
             streams: vec![stream],
             created: ago(100_000),
             updated: ago(100_000),
+            onvif: None,
             sealed_broken: false,
             source: crate::model::Source::Pull,
         };

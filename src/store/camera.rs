@@ -18,7 +18,7 @@ use super::{
     },
     doom,
     error::failed,
-    gap, trust,
+    gap, onvif, trust,
 };
 use crate::{
     id::{CameraId, Role, Slug, StreamId},
@@ -56,6 +56,7 @@ struct Row {
     stream_volume: Option<String>,
     stream_created_us: Option<i64>,
     tls_json: Option<String>,
+    onvif_json: Option<String>,
 }
 
 /// `$cameras` is a subquery for the cameras wanted.
@@ -69,7 +70,8 @@ macro_rules! select {
                     stream.id as stream_id, stream.role, stream.url_sealed, stream.transport,
                     stream.audio, stream.record as stream_record, stream.own_retention,
                     stream.max_age_s as stream_max_age_s, stream.max_bytes as stream_max_bytes,
-                    stream.volume as stream_volume, stream.created_us as stream_created_us
+                    stream.volume as stream_volume, stream.created_us as stream_created_us,
+                    camera.onvif_json
              from (",
             $cameras,
             ") as camera
@@ -273,6 +275,7 @@ async fn put(db: &mut SqliteConnection, sealer: &Sealer, camera: &Camera) -> Res
         .await
         .map_err(failed("write a camera"))?;
     trust::put(db, camera.id, &camera.tls).await?;
+    onvif::put(db, camera.id, camera.onvif.as_ref()).await?;
     for stream in &camera.streams {
         // A gap begun after it was hidden (by recovery, say) must not count up to its return.
         let hidden: Option<(StreamId, i64)> = sqlx::query_as(HIDDEN)
@@ -401,6 +404,7 @@ impl Row {
             retention: limits(self.max_age_s, self.max_bytes),
             volume: self.volume,
             streams: Vec::new(),
+            onvif: onvif::read(self.onvif_json.as_deref())?,
             created: wall(self.created_us),
             updated: wall(self.updated_us),
             sealed_broken: self.password_sealed.is_some() && password.is_none(),

@@ -38,6 +38,8 @@ impl From<Row> for Mark {
 const INSERT: &str = "insert into mark (id, camera, start_us, end_us, kind, note, source)
                       values (?1, ?2, ?3, ?4, ?5, ?6, ?7)
                       on conflict (id) do nothing";
+const EXTEND: &str = "update mark set end_us = min(?2, start_us + ?3)
+                      where id = ?1 and coalesce(end_us, start_us) < ?2";
 /// ?1 looks back by [`MAX_MARK`]; ?4, ?5 are the cursor.
 pub(super) const PAGE: &str = "
     select id, camera, start_us, end_us, kind, note, source from mark
@@ -69,6 +71,24 @@ impl Store {
                         .await
                         .map(|_| ())
                         .map_err(failed("add a mark"))
+                })
+            })
+            .await
+    }
+
+    /// Moves a mark's end on, never back, and not beyond [`MAX_MARK`]. One that is gone stays so.
+    pub async fn extend_mark(&self, id: EventId, end: WallTime) -> Result<()> {
+        self.writer
+            .write("extend a mark", move |db| {
+                Box::pin(async move {
+                    sqlx::query(EXTEND)
+                        .bind(id)
+                        .bind(end.as_micros())
+                        .bind(MAX_MARK.as_micros())
+                        .execute(db)
+                        .await
+                        .map(|_| ())
+                        .map_err(failed("extend a mark"))
                 })
             })
             .await

@@ -39,6 +39,7 @@ mod lane;
 mod lock;
 mod mark;
 mod meta;
+mod onvif;
 mod packed;
 mod prune;
 mod rewrite;

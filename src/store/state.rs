@@ -12,7 +12,7 @@ use super::{
         limits, record, record_text, signed, source, source_text, transport, transport_text,
         unsigned, user_role, user_role_text, wall, when, when_text,
     },
-    failed, lock, meta, trust,
+    failed, lock, meta, onvif, trust,
 };
 use crate::{
     id::{CameraId, LockId, StreamId, TokenId, UserId},
@@ -165,6 +165,12 @@ async fn read(db: &mut SqliteConnection) -> Result<State> {
             camera.tls = tls;
         }
     }
+    for (camera, onvif) in onvif::all(db).await? {
+        let of = cameras.binary_search_by_key(&camera, |camera| camera.id);
+        if let Some(camera) = of.ok().and_then(|at| cameras.get_mut(at)) {
+            camera.onvif = Some(onvif);
+        }
+    }
     let users: Vec<(UserId, String, String, String, Vec<u8>)> =
         sqlx::query_as(USERS).fetch_all(&mut *db).await.map_err(failed(WHAT))?;
     let user = |(id, name, role, password_hash, digest): (_, _, String, _, _)| {
@@ -221,6 +227,7 @@ fn camera_state(row: CameraRow) -> Result<CameraState> {
         updated_us: row.updated_us,
         deleted_us: row.deleted_us,
         streams: Vec::new(),
+        onvif: None,
     })
 }
 
@@ -248,6 +255,7 @@ async fn write(db: &mut SqliteConnection, sealer: &Sealer, state: State) -> Resu
         restored.cameras += added;
         if added > 0 {
             trust::put(db, camera.id, &camera.tls).await?;
+            onvif::put(db, camera.id, camera.onvif.as_ref()).await?;
         }
         for stream in camera.streams {
             put_stream(db, sealer, camera.id, stream).await?;

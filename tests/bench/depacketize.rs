@@ -49,7 +49,8 @@ pub(crate) fn run() {
         bytes as f64 / 1e6
     );
     println!("{:<10} {:>12} {:>9} {:>13}", "", "CPU s a GB", "of retina", "of bare loop");
-    let ways: [(&str, fn(TcpStream) -> usize); 3] = [
+    type Way = fn(TcpStream) -> usize;
+    let ways: [(&str, Way); 3] = [
         ("vedette", ours),
         ("retina", |_| unreachable!("it connects by itself")),
         ("bare loop", bare),

@@ -143,6 +143,7 @@ fn camera(clock: &Clock, name: String) -> Camera {
         streams: vec![stream],
         created: now,
         updated: now,
+        onvif: None,
         sealed_broken: false,
         source: vedette::model::Source::Pull,
     }

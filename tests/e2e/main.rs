@@ -15,6 +15,7 @@ mod disk_full;
 mod harness;
 mod live;
 mod maintenance;
+mod onvif;
 mod operation;
 mod publish;
 mod recorded;

@@ -243,6 +243,7 @@ fn camera(number: usize) -> Camera {
         username: None,
         password: None,
         tls: Default::default(),
+        onvif: None,
         sealed_broken: false,
         source: vedette::model::Source::Pull,
         record: RecordMode::Always,

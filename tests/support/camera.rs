@@ -99,6 +99,12 @@ pub(crate) struct Behaviour {
     pub(crate) refuse_post: Option<u16>,
     /// Answer every DESCRIBE so.
     pub(crate) refuse: Option<u16>,
+    /// Answer DESCRIBE of other paths with 404.
+    pub(crate) only: Option<&'static str>,
+    /// Send no key frame.
+    pub(crate) no_key: bool,
+    /// Seconds that its clock is ahead, as its sender reports say.
+    pub(crate) clock_ahead: i64,
     /// The SDP, if not the right one.
     pub(crate) sdp: Option<String>,
     /// Send every DESCRIBE there (302).
@@ -168,6 +174,9 @@ impl Default for Behaviour {
             tunnels: None,
             refuse_post: None,
             refuse: None,
+            only: None,
+            no_key: false,
+            clock_ahead: 0,
             sdp: None,
             redirect: None,
             udp_only: false,
@@ -391,10 +400,10 @@ impl Track {
         self.base.wrapping_add(ticks as u32)
     }
 
-    fn report(&self, elapsed: Duration) -> Vec<u8> {
+    fn report(&self, elapsed: Duration, clock_ahead: i64) -> Vec<u8> {
         #[expect(clippy::disallowed_methods, reason = "a camera has a clock of its own")]
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-        let seconds = (now.as_secs() + 2_208_988_800) as u32;
+        let seconds = (now.as_secs() as i64 + clock_ahead + 2_208_988_800) as u32;
         let fraction = ((u64::from(now.subsec_micros()) << 32) / 1_000_000) as u32;
         let mut report = vec![0x80, 200, 0, 6];
         for word in [self.ssrc, seconds, fraction, self.ticks(elapsed), self.packets, self.bytes] {
@@ -586,6 +595,9 @@ impl Session {
             "OPTIONS" => Answer::ok(
                 "Public: OPTIONS, DESCRIBE, SETUP, PLAY, TEARDOWN, GET_PARAMETER\r\n".to_owned(),
             ),
+            "DESCRIBE" if b.only.is_some_and(|path| !request.uri.ends_with(path)) => {
+                Answer::status(404)
+            }
             "DESCRIBE" => match (b.refuse, b.redirect.clone()) {
                 (Some(status), _) => Answer::status(status),
                 (None, Some(to)) => {
@@ -734,7 +746,7 @@ impl Session {
             let jumped = self.jumped;
             for (at, track) in self.tracks.iter_mut().enumerate() {
                 let Some(track) = track.as_ref().filter(|_| !b.gone[at]) else { continue };
-                let mut report = track.report(elapsed);
+                let mut report = track.report(elapsed, b.clock_ahead);
                 if at == 0 {
                     let ticks = track.ticks(elapsed).wrapping_add(jumped);
                     report[16..20].copy_from_slice(&ticks.to_be_bytes());
@@ -785,7 +797,7 @@ impl Session {
         }
         let number = *shared.frames.borrow();
         shared.frames.send_replace(number + 1);
-        let key = self.size != Some(b.size) || self.since_key + 1 >= b.gop;
+        let key = !b.no_key && (self.size != Some(b.size) || self.since_key + 1 >= b.gop);
         self.size = Some(b.size);
         self.since_key = if key { 0 } else { self.since_key + 1 };
 
@@ -883,7 +895,8 @@ fn sps(size: Size) -> &'static [u8] {
     }
 }
 
-fn sdp(b: &Behaviour) -> String {
+/// The right SDP; what is appended belongs to its last track.
+pub(crate) fn sdp(b: &Behaviour) -> String {
     let mut sdp = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=camera\r\nt=0 0\r\na=control:*\r\n\
         m=video 0 RTP/AVP 96\r\na=rtpmap:96 H264/90000\r\na=control:track0\r\n"
         .to_owned();

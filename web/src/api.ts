@@ -152,6 +152,44 @@ export const camera = (slug: string): Promise<When> => ask("GET", `/cameras/${sl
 export const changeCamera = (slug: string, when: Partial<When>): Promise<unknown> =>
   ask("PATCH", `/cameras/${slug}`, when);
 
+/** A camera on the local network. */
+export interface Found {
+  host: string;
+  port: number;
+  path: string;
+  name: string | null;
+  hardware: string | null;
+  location: string[];
+  /** The camera of this recorder that it is already. */
+  camera: string | null;
+}
+
+export interface Discovered {
+  items: Found[];
+  findings: { code: string; level: "problem" | "note"; message: string }[];
+}
+
+/** Looks for cameras; takes some seconds. */
+export const discover = (): Promise<Discovered> => ask("POST", "/cameras/discover", {});
+
+/** Adds a camera that says itself which streams it has. */
+export const addByOnvif = (
+  slug: string,
+  name: string,
+  { host, port, path }: Found,
+  username: string,
+  password: string,
+  when: Partial<When>,
+): Promise<unknown> =>
+  ask("POST", "/cameras", {
+    slug,
+    onvif: { host, port, path },
+    ...(name === "" ? {} : { name }),
+    ...(username === "" ? {} : { username }),
+    ...(password === "" ? {} : { password }),
+    ...when,
+  });
+
 export const storage = (): Promise<Storage> => ask("GET", "/storage");
 
 export const confirmClock = (): Promise<unknown> => ask("POST", "/storage/confirm-clock");

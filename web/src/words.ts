@@ -68,3 +68,11 @@ export const asInput = (time: Date): string => {
 
 export const said = (error: unknown): string =>
   error instanceof Error ? error.message : String(error);
+
+/** What a camera of that name could be called in addresses. */
+export const slugOf = (name: string): string =>
+  name
+    .toLowerCase()
+    .replace(/[^a-z0-9]+/g, "-")
+    .replace(/^-+|-+$/g, "")
+    .slice(0, 63);

@@ -51,6 +51,7 @@ fn camera(clock: &Clock) -> Camera {
         streams: vec![stream],
         created: clock.now(),
         updated: clock.now(),
+        onvif: None,
         sealed_broken: false,
         source: crate::model::Source::Pull,
     }

@@ -3,6 +3,7 @@
 mod access;
 mod cameras;
 mod footage;
+mod onvif;
 mod shapes;
 mod trust;
 mod upkeep;

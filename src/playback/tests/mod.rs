@@ -155,6 +155,7 @@ impl Bench {
             streams: vec![stream],
             created: clock.now(),
             updated: clock.now(),
+            onvif: None,
             sealed_broken: false,
             source: crate::model::Source::Pull,
         };

@@ -88,6 +88,7 @@ fn state(generation: u64, names: &[String]) -> State {
         updated_us: 2,
         deleted_us: None,
         streams: Vec::new(),
+        onvif: None,
     });
     State { generation, cameras: cameras.collect(), ..State::empty() }
 }

@@ -95,6 +95,7 @@ fn camera(name: &str, roles: &[Role]) -> Camera {
         streams: roles.iter().map(stream).collect(),
         created: TEN,
         updated: TEN,
+        onvif: None,
         sealed_broken: false,
         source: crate::model::Source::Pull,
     }
