@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "test code")]
 #![allow(clippy::panic, reason = "test code")]
 
+#[path = "ingest/allocations.rs"]
+mod allocations;
 #[path = "ingest/crowd.rs"]
 mod crowd;
 #[path = "ingest/oracle.rs"]

@@ -18,6 +18,7 @@
 mod audience;
 mod bare;
 mod crowd;
+mod depacketize;
 mod fanout;
 mod latency;
 mod lookup;
@@ -37,8 +38,18 @@ mod write;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-const ALL: [&str; 11] = [
-    "record", "crowd", "fanout", "latency", "write", "slow", "lookup", "seek", "start", "plan",
+const ALL: [&str; 12] = [
+    "record",
+    "crowd",
+    "depacketize",
+    "fanout",
+    "latency",
+    "write",
+    "slow",
+    "lookup",
+    "seek",
+    "start",
+    "plan",
     "rebuild",
 ];
 
@@ -64,6 +75,7 @@ fn main() {
         match *name {
             "record" => record::run(),
             "crowd" => crowd::run(),
+            "depacketize" => depacketize::run(),
             "fanout" => fanout::run(),
             "latency" => latency::run(),
             "seek" => runtime.block_on(seek::run()),
