@@ -166,6 +166,7 @@ enum TransportArgument {
     Auto,
     Tcp,
     Udp,
+    Http,
 }
 
 impl From<TransportArgument> for Transport {
@@ -174,6 +175,7 @@ impl From<TransportArgument> for Transport {
             TransportArgument::Auto => Self::Auto,
             TransportArgument::Tcp => Self::Tcp,
             TransportArgument::Udp => Self::Udp,
+            TransportArgument::Http => Self::Http,
         }
     }
 }

@@ -6,6 +6,7 @@
 mod history;
 mod schedule;
 mod state;
+mod trust;
 mod upkeep;
 mod when;
 
@@ -14,6 +15,7 @@ pub use schedule::{Day, MAX_SPANS, Schedule, ScheduleText, Span, SpanText, Spell
 pub use state::{
     CameraState, LockState, SealedBytes, State, StateError, StreamState, TokenState, UserState,
 };
+pub use trust::{BadTrust, Trust, TrustText};
 pub use upkeep::{
     Age, Candidate, Deleted, FootageStream, Import, Imported, Lock, PendingUnlink, VolumeRow,
     VolumeUse, WholeSegment,
@@ -155,6 +157,9 @@ pub enum Transport {
     Tcp,
     /// Unicast UDP.
     Udp,
+    /// Interleaved in RTSP that goes through HTTP, for networks that let nothing else pass. Port 80
+    /// (443 for `rtsps:`) unless the address says another.
+    Http,
 }
 
 /// Who begins: we, or the camera.
@@ -289,6 +294,8 @@ pub struct Camera {
     pub username: Option<String>,
     /// Password at the camera; sealed at rest.
     pub password: Option<Secret>,
+    /// Which certificate it must show, where it is pulled over `rtsps://`.
+    pub tls: Trust,
     /// Whether its streams are recorded.
     pub record: RecordMode,
     /// And when.

@@ -82,6 +82,7 @@ pub(super) struct Plan {
     pub(super) source: Source,
     pub(super) username: Option<String>,
     pub(super) password: Option<crate::model::Secret>,
+    pub(super) tls: crate::model::Trust,
     /// When it is pulled and recorded.
     pub(super) order: Order,
     /// Where it is recorded.
@@ -100,6 +101,7 @@ impl Plan {
             source: camera.source,
             username: camera.username.clone(),
             password: camera.password.clone(),
+            tls: camera.tls.clone(),
             order: Order {
                 enabled: camera.enabled,
                 mode: camera.mode_of(stream),

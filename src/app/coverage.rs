@@ -238,6 +238,7 @@ mod tests {
             enabled: true,
             username: None,
             password: None,
+            tls: Default::default(),
             record: RecordMode::Always,
             when: Default::default(),
             retention: crate::model::RetentionLimits::default(),

@@ -154,6 +154,7 @@ async fn add(app: &App, n: u16, url: String) -> anyhow::Result<Slug> {
         enabled: true,
         username: None,
         password: None,
+        tls: Default::default(),
         record: RecordMode::Always,
         when: Default::default(),
         retention: RetentionLimits::default(),

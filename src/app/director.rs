@@ -438,7 +438,7 @@ impl Work {
         target
             .inspect_err(|error| tracing::error!(%error, "the address cannot be pulled"))
             .ok()
-            .map(Landing::Pull)
+            .map(|target| Landing::Pull(target.with_trust(self.plan.tls.clone())))
     }
 
     /// Where its footage ended, so that the next run begins after it or in a new epoch.

@@ -214,6 +214,7 @@ fn camera(clock: &Clock, mode: RecordMode) -> Camera {
         enabled: true,
         username: None,
         password: None,
+        tls: Default::default(),
         record: mode,
         when: When { schedule: Some(schedule), events: EventRecording::default() },
         retention: Default::default(),

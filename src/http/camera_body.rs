@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     address::parse_camera_url,
-    camera_when,
+    camera_tls, camera_when,
     error::{ApiError, Mistakes, Result},
     extract::Fields,
 };
@@ -17,7 +17,7 @@ use crate::{
     id::{CameraId, Role, Slug, StreamId},
     model::{
         Camera, CameraStream, RecordMode, RetentionLimits, ScheduleText, Secret, Source, Transport,
-        When, shown,
+        Trust, TrustText, When, shown,
     },
     proto::time::WallTime,
 };
@@ -35,8 +35,12 @@ const RECORD: [(&str, RecordMode); 4] = [
     ("schedule", RecordMode::Schedule),
     ("events", RecordMode::Events),
 ];
-const TRANSPORT: [(&str, Transport); 3] =
-    [("auto", Transport::Auto), ("tcp", Transport::Tcp), ("udp", Transport::Udp)];
+pub(super) const TRANSPORT: [(&str, Transport); 4] = [
+    ("auto", Transport::Auto),
+    ("tcp", Transport::Tcp),
+    ("udp", Transport::Udp),
+    ("http", Transport::Http),
+];
 const ROLE: [(&str, Role); 2] = [("main", Role::Main), ("sub", Role::Sub)];
 
 /// Reads the body of a POST.
@@ -76,6 +80,7 @@ pub(super) fn create(
         source: read.source,
         username,
         password,
+        tls: read.tls,
         record: read.record,
         when: read.when,
         retention: read.retention,
@@ -143,6 +148,7 @@ pub(super) fn patch(
         source: read.source,
         username,
         password,
+        tls: read.tls,
         record: read.record,
         when: read.when,
         retention: read.retention,
@@ -178,7 +184,9 @@ fn document(camera: &Camera) -> Map<String, Value> {
             stream
         })
         .collect();
+    let tls = (!camera.tls.is_system()).then(|| TrustText::from(camera.tls.clone()));
     let document = json!({
+        "tls": tls,
         "name": camera.name, "enabled": camera.enabled, "record": camera.record,
         "schedule": camera.when.schedule.clone().map(ScheduleText::from),
         "events": camera.when.events, "retention": camera.retention, "volume": camera.volume, "streams": streams,
@@ -305,6 +313,7 @@ struct Document {
     retention: RetentionLimits,
     volume: Option<String>,
     streams: Vec<StreamDraft>,
+    tls: Trust,
 }
 
 struct StreamDraft {
@@ -344,7 +353,6 @@ impl Document {
     ) -> Self {
         let mut f = Fields::new("", body, mistakes);
         f.read_only(&["has_password", "created", "updated"]);
-        f.planned(&["tls"]);
         let name = f.text("name", MAX_NAME);
         let enabled = f.bool("enabled").unwrap_or(true);
         let source = source(&mut f);
@@ -354,13 +362,18 @@ impl Document {
         let retention = retention(&mut f).unwrap_or_default();
         let volume = volume(&mut f, volumes);
         let streams = streams(&mut f, old, volumes, source);
+        let tls = camera_tls::read(&mut f);
+        let mut urls = streams.iter().map(|stream| stream.url.as_str());
+        if !tls.is_system() && !streams.is_empty() && !urls.any(|url| url.starts_with("rtsps:")) {
+            f.mistake("tls", "is for addresses that begin with rtsps://; there is none");
+        }
         let by_schedule = RecordMode::Schedule;
         let mut modes = streams.iter().map(|s| s.record.unwrap_or(record));
         if !scheduled && (record == by_schedule || modes.any(|mode| mode == by_schedule)) {
             f.mistake("schedule", "is required where `record` is `schedule`");
         }
         f.finish();
-        Self { name, enabled, source, record, when, retention, volume, streams }
+        Self { name, enabled, source, record, when, retention, volume, streams, tls }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     id::{Role, Slug},
     model::{
         Camera, CameraStream, EventRecording, RecordMode, RetentionLimits, ScheduleText, Source,
-        Transport, shown,
+        Transport, TrustText, shown,
     },
 };
 
@@ -33,6 +33,9 @@ pub(super) struct CameraCreate {
     /// Password at the camera; never shown again.
     #[schema(format = Password)]
     password: Option<String>,
+    /// Which certificate it must show, where an address begins with `rtsps://`: one that the system
+    /// trusts, unless told.
+    tls: Option<TrustText>,
     /// Off: neither pulled nor expected. On unless told.
     enabled: Option<bool>,
     /// `pull`, unless told; `publish`: the camera sends to our RTSP server, and has no address.
@@ -70,6 +73,8 @@ pub(super) struct CameraPatch {
     /// Password at the camera.
     #[schema(format = Password)]
     password: Option<String>,
+    /// Which certificate it must show; `null`: one that the system trusts.
+    tls: Option<TrustText>,
     /// Off: neither pulled nor expected.
     enabled: Option<bool>,
     /// Who begins.
@@ -162,6 +167,8 @@ pub(super) struct CameraView {
     username: Option<String>,
     /// Whether a password is kept for it.
     has_password: bool,
+    /// Which certificate it must show; null: one that the system trusts.
+    tls: Option<TrustText>,
     streams: Vec<StreamView>,
     #[schema(value_type = String, format = DateTime)]
     created: String,
@@ -224,6 +231,7 @@ impl CameraView {
             volume: camera.volume.clone(),
             username: camera.username.clone(),
             has_password: camera.password.is_some(),
+            tls: (!camera.tls.is_system()).then(|| camera.tls.clone().into()),
             streams: camera.streams.iter().map(stream).collect(),
             created: camera.created.to_string(),
             updated: camera.updated.to_string(),

@@ -20,6 +20,7 @@ mod address;
 mod audit;
 mod auth;
 mod camera_body;
+mod camera_tls;
 mod camera_view;
 mod camera_when;
 mod cameras;

@@ -10,13 +10,15 @@ use super::{
     Api,
     address::parse_camera_url,
     auth::Caller,
+    camera_body::TRANSPORT,
+    camera_tls,
     error::{ApiError, Mistakes, Problem, Result},
     extract::{Fields, JsonObject},
 };
 use crate::{
     access::Action,
     ingest::{self, ProbeReport, ProbedTrack, PullTarget},
-    model::{Secret, Transport},
+    model::{Secret, Transport, TrustText},
 };
 
 /// How long the camera is watched.
@@ -43,6 +45,8 @@ struct ProbeRequest {
     #[schema(format = Password)]
     password: Option<String>,
     transport: Option<Transport>,
+    /// As for a camera that is added.
+    tls: Option<TrustText>,
 }
 
 /// What a camera offers and really sends.
@@ -141,11 +145,8 @@ fn read(body: serde_json::Map<String, serde_json::Value>) -> Result<PullTarget> 
     let mut mistakes = Mistakes::default();
     let mut f = Fields::new("", body, &mut mistakes);
     let mut login = (f.text("username", 255), f.text("password", 255).map(Secret::new));
-    let transport = f.choice(
-        "transport",
-        &[("auto", Transport::Auto), ("tcp", Transport::Tcp), ("udp", Transport::Udp)],
-    );
-    f.planned(&["tls"]);
+    let transport = f.choice("transport", &TRANSPORT);
+    let tls = camera_tls::read(&mut f);
     let given = f.has("url");
     let mut url = None;
     match f.text("url", 2_048).map(|text| parse_camera_url(&text)) {
@@ -162,7 +163,7 @@ fn read(body: serde_json::Map<String, serde_json::Value>) -> Result<PullTarget> 
     f.finish();
     if let Some(url) = url {
         match PullTarget::new(&url, login.0, login.1, transport.unwrap_or_default(), true) {
-            Ok(target) => return mistakes.check().map(|()| target),
+            Ok(target) => return mistakes.check().map(|()| target.with_trust(tls)),
             Err(e) => mistakes.add("url", e.to_string()),
         }
     }

@@ -98,6 +98,7 @@ impl Nvr {
             enabled: true,
             username: None,
             password: None,
+            tls: Default::default(),
             sealed_broken: false,
             source: crate::model::Source::Pull,
             record: RecordMode::Always,

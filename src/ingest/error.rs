@@ -75,6 +75,9 @@ pub enum PullError {
     /// Who published does so no more.
     #[error("{}", .0.words())]
     PublisherLeft(Left),
+    /// It said that no more video will come, and none came.
+    #[error("the camera ended its video (RTCP BYE)")]
+    Ended,
     /// What the camera says cannot be understood.
     #[error("cannot understand the camera: {detail}")]
     Protocol {
@@ -99,6 +102,15 @@ pub enum PullError {
         /// For how long.
         silence: Duration,
     },
+    /// A session over UDP of which not one datagram arrived.
+    #[error("nothing came over UDP within {} s: a firewall or router on the way may keep it back", .within.as_secs())]
+    UdpSilent {
+        /// How long we waited.
+        within: Duration,
+    },
+    /// TCP is refused, and UDP was silent the last time: there is no way left to try.
+    #[error("the camera refuses TCP, and over UDP nothing arrived the last time")]
+    NoWay,
     /// Packet loss left too long a hole in the video.
     #[error("{:.1} s of video lost to missing packets", .hole.as_secs_f64())]
     PacketLoss {
@@ -149,9 +161,12 @@ impl Failure for PullError {
             | Self::Refused { .. }
             | Self::Disconnected { .. }
             | Self::PublisherLeft(_)
+            | Self::Ended
             | Self::Protocol { .. }
             | Self::NoParameters { .. }
             | Self::Stalled { .. }
+            | Self::UdpSilent { .. }
+            | Self::NoWay
             | Self::PacketLoss { .. }
             | Self::ClockJump { .. }
             | Self::ClockSet { .. }
@@ -164,12 +179,14 @@ impl Failure for PullError {
     fn reason(&self) -> GapReason {
         match self {
             Self::Connect { .. } | Self::ConnectTimeout { .. } => GapReason::Unreachable,
-            Self::NoAnswer { .. } | Self::Stalled { .. } => GapReason::Stalled,
+            Self::NoAnswer { .. } | Self::Stalled { .. } | Self::UdpSilent { .. } => {
+                GapReason::Stalled
+            }
             Self::Unauthorized { .. } => GapReason::Unauthorized,
-            Self::Untrusted { .. } | Self::NotFound { .. } | Self::Refused { .. } => {
+            Self::Untrusted { .. } | Self::NotFound { .. } | Self::Refused { .. } | Self::NoWay => {
                 GapReason::Refused
             }
-            Self::Disconnected { .. } => GapReason::Disconnected,
+            Self::Disconnected { .. } | Self::Ended => GapReason::Disconnected,
             Self::PublisherLeft(left) => left.reason(),
             Self::Protocol { .. } | Self::NoParameters { .. } => GapReason::ProtocolError,
             Self::NoUsableTrack { .. } => GapReason::NoUsableTrack,

@@ -216,6 +216,10 @@ impl Flow {
                 self.reported(track, ntp, ticks);
             }
             SourceEvent::Parameters { track, parameters } => self.parameters(track, parameters),
+            SourceEvent::Bye { track } if track.as_usize() == self.leading => {
+                return Err(PullError::Ended);
+            }
+            SourceEvent::Bye { track } => self.fell_silent(track.as_usize()),
             SourceEvent::Broken { detail } => {
                 if self.broken.is_none() {
                     debug!("passed over a packet: {detail}");

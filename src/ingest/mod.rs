@@ -35,6 +35,8 @@ mod unit;
 pub use error::PullError;
 pub use probe::{ProbeReport, ProbedTrack, probe};
 pub use puller::{Landing, Puller, Resume};
-pub use rtsp::publish;
+pub use rtsp::{check_authority, publish};
 pub use status::{AudioStatus, PullState, StatusSnapshot, StreamStatus, VideoStatus};
-pub use target::{BadAddress, PullTarget, Trust};
+pub use target::{BadAddress, PullTarget};
+
+pub use crate::model::Trust;

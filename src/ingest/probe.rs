@@ -105,6 +105,7 @@ struct Measured {
     backward: u32,
     largest_step: i64,
     reports: u32,
+    said_bye: bool,
 }
 
 struct Watch {
@@ -157,6 +158,11 @@ impl Watch {
                         .is_some_and(|known| known.needs_new_sample_entry(&parameters));
                     self.parameter_changes += u32::from(cut);
                     track.parameters = Some(parameters);
+                }
+            }
+            SourceEvent::Bye { track } => {
+                if let Some(track) = self.tracks.get_mut(track.as_usize()) {
+                    track.said_bye = true;
                 }
             }
             SourceEvent::Broken { detail } => {
@@ -281,6 +287,9 @@ impl Measured {
         if self.units == 0 {
             problems.push(format!("the {media} track was started, but nothing came"));
             return;
+        }
+        if self.said_bye {
+            problems.push(format!("the camera ended its {media} while watched (RTCP BYE)"));
         }
         if self.parameters.is_none() {
             problems.push("no parameter sets came, neither in the SDP nor in-band".to_owned());

@@ -122,6 +122,11 @@ pub(super) enum SourceEvent {
         /// All of them.
         parameters: Parameters,
     },
+    /// The track's source said good-bye, and no other took over.
+    Bye {
+        /// Of which track.
+        track: TrackIndex,
+    },
     /// A packet broke the rules and was passed over; the unit it belonged to is gone.
     Broken {
         /// Of which track, when that is known.

@@ -5,19 +5,10 @@ use std::fmt;
 use percent_encoding::percent_decode_str;
 use url::Url;
 
-use crate::model::{Camera, CameraStream, Secret, Transport};
-
-/// Which certificate a camera behind `rtsps://` must show.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Trust {
-    /// One that an authority of the system stands for.
-    #[default]
-    System,
-    /// One that these authorities stand for, in PEM.
-    Authority(Vec<u8>),
-    /// The one with this SHA-256, whatever else it says.
-    Fingerprint([u8; 32]),
-}
+use crate::{
+    model::{Camera, CameraStream, Secret, Transport, Trust},
+    proto::rtsp::client::address::Scheme,
+};
 
 /// One stream of a camera, as ingest needs it. `Debug` and `Display` show no password.
 #[derive(Clone, Debug)]
@@ -98,6 +89,7 @@ impl PullTarget {
             stream.transport,
             stream.audio,
         )
+        .map(|target| target.with_trust(camera.tls.clone()))
     }
 
     /// The address, without credentials.
@@ -113,7 +105,12 @@ impl PullTarget {
     }
 
     fn port(&self) -> u16 {
-        self.url.port().unwrap_or(if self.url.scheme() == "rtsps" { 322 } else { 554 })
+        let secure = self.url.scheme() == "rtsps";
+        let scheme = if secure { Scheme::Rtsps } else { Scheme::Rtsp };
+        self.url.port().unwrap_or(match self.transport {
+            Transport::Http => scheme.default_tunnel_port(),
+            Transport::Auto | Transport::Tcp | Transport::Udp => scheme.default_port(),
+        })
     }
 
     /// Login and password, when there is a login.

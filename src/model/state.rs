@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::{
     id::{CameraId, LockId, Role, Slug, StreamId, TokenId, UserId},
-    model::{RecordMode, RetentionLimits, Source, Transport, UserRole, When},
+    model::{RecordMode, RetentionLimits, Source, Transport, Trust, UserRole, When},
 };
 
 /// Bytes that stand for a secret: sealed, or hashed. Base64 in JSON; not shown.
@@ -125,6 +125,9 @@ pub struct CameraState {
     pub username: Option<String>,
     /// Its password, sealed.
     pub password_sealed: Option<SealedBytes>,
+    /// Which certificate it must show; versions before did not know.
+    #[serde(default, skip_serializing_if = "Trust::is_system")]
+    pub tls: Trust,
     /// Whether it is recorded.
     pub record: RecordMode,
     /// And when; versions before did not know.

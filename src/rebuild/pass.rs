@@ -561,6 +561,7 @@ fn made_up(id: CameraId, slug: Slug, created: WallTime, now: WallTime) -> Camera
         enabled: false,
         username: None,
         password_sealed: None,
+        tls: Default::default(),
         record: RecordMode::Never,
         when: Default::default(),
         retention: RetentionLimits::default(),

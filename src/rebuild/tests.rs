@@ -198,6 +198,7 @@ fn camera(clock: &Clock) -> Camera {
         enabled: true,
         username: Some("viewer".to_owned()),
         password: Some(Secret::new("secret".to_owned())),
+        tls: Default::default(),
         record: RecordMode::Always,
         when: Default::default(),
         retention: RetentionLimits::default(),

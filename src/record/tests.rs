@@ -152,6 +152,7 @@ fn camera(clock: &Clock) -> Camera {
         enabled: true,
         username: None,
         password: None,
+        tls: Default::default(),
         record: RecordMode::Always,
         when: Default::default(),
         retention: RetentionLimits::default(),

@@ -132,6 +132,7 @@ impl Site {
             enabled: true,
             username: None,
             password: None,
+            tls: Default::default(),
             record: RecordMode::Always,
             when: Default::default(),
             retention: limits,

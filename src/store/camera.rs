@@ -18,7 +18,7 @@ use super::{
     },
     doom,
     error::failed,
-    gap,
+    gap, trust,
 };
 use crate::{
     id::{CameraId, Role, Slug, StreamId},
@@ -55,6 +55,7 @@ struct Row {
     stream_max_bytes: Option<i64>,
     stream_volume: Option<String>,
     stream_created_us: Option<i64>,
+    tls_json: Option<String>,
 }
 
 /// `$cameras` is a subquery for the cameras wanted.
@@ -62,8 +63,8 @@ macro_rules! select {
     ($cameras:literal) => {
         concat!(
             "select camera.id, camera.slug, camera.name, camera.enabled, camera.source,
-                    camera.username, camera.password_sealed, camera.record, camera.when_json,
-                    camera.max_age_s, camera.max_bytes,
+                    camera.username, camera.password_sealed, camera.tls_json, camera.record,
+                    camera.when_json, camera.max_age_s, camera.max_bytes,
                     camera.volume, camera.created_us, camera.updated_us,
                     stream.id as stream_id, stream.role, stream.url_sealed, stream.transport,
                     stream.audio, stream.record as stream_record, stream.own_retention,
@@ -271,6 +272,7 @@ async fn put(db: &mut SqliteConnection, sealer: &Sealer, camera: &Camera) -> Res
         .execute(&mut *db)
         .await
         .map_err(failed("write a camera"))?;
+    trust::put(db, camera.id, &camera.tls).await?;
     for stream in &camera.streams {
         // A gap begun after it was hidden (by recovery, say) must not count up to its return.
         let hidden: Option<(StreamId, i64)> = sqlx::query_as(HIDDEN)
@@ -393,6 +395,7 @@ impl Row {
             enabled: self.enabled,
             source: source(&self.source)?,
             username: self.username,
+            tls: trust::read(self.tls_json.as_deref())?,
             record: record(&self.record)?,
             when: when(self.when_json.as_deref())?,
             retention: limits(self.max_age_s, self.max_bytes),

@@ -81,6 +81,7 @@ pub(super) const fn transport_text(transport: Transport) -> &'static str {
         Transport::Auto => "auto",
         Transport::Tcp => "tcp",
         Transport::Udp => "udp",
+        Transport::Http => "http",
     }
 }
 
@@ -89,6 +90,7 @@ pub(super) fn transport(text: &str) -> Result<Transport> {
         "auto" => Ok(Transport::Auto),
         "tcp" => Ok(Transport::Tcp),
         "udp" => Ok(Transport::Udp),
+        "http" => Ok(Transport::Http),
         _ => Err(StoreError::Corrupt("transport")),
     }
 }

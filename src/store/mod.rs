@@ -48,6 +48,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod token;
+mod trust;
 mod turn;
 mod unlink;
 mod user;

@@ -12,11 +12,13 @@ use super::{
         limits, record, record_text, signed, source, source_text, transport, transport_text,
         unsigned, user_role, user_role_text, wall, when, when_text,
     },
-    failed, lock, meta,
+    failed, lock, meta, trust,
 };
 use crate::{
     id::{CameraId, LockId, StreamId, TokenId, UserId},
-    model::{CameraState, Lock, LockState, SealedBytes, State, StreamState, TokenState, UserState},
+    model::{
+        CameraState, Lock, LockState, SealedBytes, State, StreamState, TokenState, Trust, UserState,
+    },
     seal::Sealer,
 };
 
@@ -157,6 +159,12 @@ async fn read(db: &mut SqliteConnection) -> Result<State> {
             camera.streams.push(stream_state(row)?);
         }
     }
+    for (camera, tls) in trust::all(db).await? {
+        let of = cameras.binary_search_by_key(&camera, |camera| camera.id);
+        if let Some(camera) = of.ok().and_then(|at| cameras.get_mut(at)) {
+            camera.tls = tls;
+        }
+    }
     let users: Vec<(UserId, String, String, String, Vec<u8>)> =
         sqlx::query_as(USERS).fetch_all(&mut *db).await.map_err(failed(WHAT))?;
     let user = |(id, name, role, password_hash, digest): (_, _, String, _, _)| {
@@ -204,6 +212,7 @@ fn camera_state(row: CameraRow) -> Result<CameraState> {
         source: source(&row.source)?,
         username: row.username,
         password_sealed: row.password_sealed.map(SealedBytes),
+        tls: Trust::System,
         record: record(&row.record)?,
         when: when(row.when_json.as_deref())?,
         retention: limits(row.max_age_s, row.max_bytes),
@@ -235,7 +244,11 @@ async fn write(db: &mut SqliteConnection, sealer: &Sealer, state: State) -> Resu
     let key_fits = state.key_check.as_ref().is_none_or(|sealed| meta::key_fits(sealer, &sealed.0));
     let mut restored = Restored { key_fits, ..Restored::default() };
     for camera in state.cameras {
-        restored.cameras += put_camera(db, &camera).await?;
+        let added = put_camera(db, &camera).await?;
+        restored.cameras += added;
+        if added > 0 {
+            trust::put(db, camera.id, &camera.tls).await?;
+        }
         for stream in camera.streams {
             put_stream(db, sealer, camera.id, stream).await?;
         }

@@ -135,6 +135,7 @@ fn camera(clock: &Clock, name: String) -> Camera {
         enabled: true,
         username: None,
         password: None,
+        tls: Default::default(),
         record: RecordMode::Always,
         when: Default::default(),
         retention: RetentionLimits::default(),

@@ -22,5 +22,7 @@ mod recording;
 mod retina_client;
 mod simulated;
 mod trick;
+mod trust;
+mod tunnelled;
 mod websocket;
 mod when;

@@ -242,6 +242,7 @@ fn camera(number: usize) -> Camera {
         enabled: true,
         username: None,
         password: None,
+        tls: Default::default(),
         sealed_broken: false,
         source: vedette::model::Source::Pull,
         record: RecordMode::Always,

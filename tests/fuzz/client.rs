@@ -7,10 +7,15 @@ use vedette::{
     ingest::publish::Announcement,
     proto::rtsp::{
         client::{
-            Carriage, Client, Credentials, Event, Settings, address::Target, describe::Description,
+            Carriage, Client, Credentials, Event, Settings,
+            address::Target,
+            describe::Description,
             limits,
+            tunnel::{Answered, Opening},
         },
+        message::Message,
         parse::Decoder,
+        tunnel::{Half, Unwrapper, wrap},
     },
 };
 
@@ -117,4 +122,57 @@ pub(crate) fn session(bytes: &[u8], split: usize) -> Vec<String> {
     client.tear_down(limits::SESSION);
     advance(&mut client, &mut log);
     log
+}
+
+/// What a tunnel's GET is answered with: a challenge, then the tunnel and what comes through it.
+pub(crate) const TUNNELS: &[&str] = &[
+    "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Digest realm=\"a\\\"b\", nonce=\"n\", stale=true, qop=\"auth\", Basic realm=x\r\nContent-Length: 9\r\n\r\n",
+    "HTTP/1.0 200 OK\r\nContent-Type: application/x-rtsp-tunnelled\r\nContent-Length: 32767\r\n\r\n$\x00\x00\x02ab",
+];
+
+/// A tunnel being opened to a camera that answers `bytes`, in pieces of `split`, over each connection
+/// the same: what was asked, what came of it, and what was left for RTSP.
+pub(crate) fn opening(bytes: &[u8], split: usize) -> (Vec<Vec<u8>>, Option<Answered>, Vec<u8>) {
+    let target = Target::new(&"rtsp://cam/live".parse().unwrap()).unwrap().through_http();
+    let credentials = Credentials { username: "admin".to_owned(), password: "s".to_owned().into() };
+    let settings = Settings {
+        target,
+        credentials: Some(credentials),
+        user_agent: "x".to_owned(),
+        random: [1; 16],
+    };
+    let (mut opening, mut asked) = (Opening::new(settings), Vec::new());
+    loop {
+        asked.push(opening.get().to_vec());
+        assert!(asked.len() <= 3, "a login is shown twice at most");
+        let (mut decoder, mut buffer) = (Decoder::of_http(), BytesMut::new());
+        let mut parts = bytes.chunks(split.max(1));
+        let response = loop {
+            match decoder.decode(&mut buffer) {
+                Ok(Some(Message::Response(response))) => break response,
+                Ok(Some(_)) | Err(_) => return (asked, None, Vec::new()),
+                Ok(None) => match parts.next() {
+                    Some(part) => buffer.extend_from_slice(part),
+                    None => return (asked, None, Vec::new()),
+                },
+            }
+        };
+        let answered = opening.answered(&response);
+        if answered == Answered::Again {
+            continue;
+        }
+        if answered == Answered::Open {
+            asked.push(opening.post().to_vec());
+            let mut request = BytesMut::from(&asked[asked.len() - 1][..]);
+            let request = Decoder::new().decode(&mut request).unwrap();
+            let Some(Message::Request(request)) = request else { unreachable!("the POST is one") };
+            assert!(matches!(Half::of(&request), Some(Half::Post { .. })));
+        }
+        let rest = [&buffer[..], &parts.collect::<Vec<_>>().concat()].concat();
+        let (mut wrapped, mut out) = (BytesMut::new(), BytesMut::new());
+        assert_eq!(wrap(&rest, &mut wrapped), rest.len());
+        Unwrapper::new().push(&wrapped, &mut out).unwrap();
+        assert_eq!(out, rest);
+        return (asked, Some(answered), rest);
+    }
 }

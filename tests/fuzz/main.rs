@@ -20,7 +20,9 @@ use vedette::proto::{
     fmp4,
     rtp::{self, rtcp},
     rtsp::{
-        auth, headers,
+        auth,
+        client::tunnel::Answered,
+        headers,
         message::Message,
         parse::Decoder,
         server::Place,
@@ -326,6 +328,14 @@ proptest! {
     }
 
     #[test]
+    fn no_camera_makes_the_opening_of_a_tunnel_panic_and_all_cuts_give_the_same(
+        bytes in mutated(client::TUNNELS.iter().map(|t| t.as_bytes().to_vec()).collect()),
+        split in 1_usize..64,
+    ) {
+        prop_assert_eq!(client::opening(&bytes, split), client::opening(&bytes, bytes.len()));
+    }
+
+    #[test]
     fn no_description_makes_its_parser_panic(bytes in mutated(client::descriptions())) {
         client::description(&bytes);
     }
@@ -388,6 +398,13 @@ fn the_seeds_are_valid_so_that_mutations_reach_deep() {
         unreachable!("the POST is one")
     };
     assert_eq!(messages([&said, b""]).len(), 2);
+    let (asked, answered, _) = client::opening(client::TUNNELS[0].as_bytes(), usize::MAX);
+    assert!(asked.len() == 3 && matches!(answered, Some(Answered::Failed(_))), "{answered:?}");
+    let (asked, answered, rest) = client::opening(client::TUNNELS[1].as_bytes(), usize::MAX);
+    assert_eq!(
+        (asked.len(), answered, &rest[..]),
+        (2, Some(Answered::Open), &b"$\x00\x00\x02ab"[..])
+    );
     let whole = client::session(client::ANSWERS[0].as_bytes(), usize::MAX);
     assert!(whole.iter().any(|line| line.starts_with("Playing")), "{whole:#?}");
     for request in REQUESTS {
@@ -405,6 +422,12 @@ fn wherever_a_message_is_cut_the_same_is_read() {
         let whole = messages([bytes, b""]);
         for cut in 0..=bytes.len() {
             assert_eq!(messages([&bytes[..cut], &bytes[cut..]]), whole, "{seed:?} cut at {cut}");
+        }
+    }
+    for seed in client::TUNNELS {
+        let whole = client::opening(seed.as_bytes(), seed.len());
+        for piece in 1..seed.len() {
+            assert_eq!(client::opening(seed.as_bytes(), piece), whole, "{seed:?} by {piece}");
         }
     }
     for seed in client::ANSWERS {

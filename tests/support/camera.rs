@@ -20,15 +20,14 @@ use std::{
 use base64::{Engine, engine::general_purpose::STANDARD};
 use md5::{Digest, Md5};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpListener, TcpStream, UdpSocket,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    io::AsyncWriteExt,
+    net::{TcpListener, TcpStream, UdpSocket, tcp::OwnedWriteHalf},
     sync::watch,
     task::JoinSet,
     time::{Instant, sleep_until},
 };
+
+use super::tunnel::{self, Reader};
 
 /// Made by x264 (`testsrc`, profile Main, no B-frames, 25 fps): 640×360 and 320×176.
 const SPS_LARGE: &[u8] =
@@ -94,6 +93,10 @@ pub(crate) struct Behaviour {
     pub(crate) delimiters: bool,
     /// Who may watch.
     pub(crate) auth: Auth,
+    /// Who may open a tunnel through HTTP; `None`: nobody, there are none.
+    pub(crate) tunnels: Option<Auth>,
+    /// Answer a tunnel's POST so.
+    pub(crate) refuse_post: Option<u16>,
     /// Answer every DESCRIBE so.
     pub(crate) refuse: Option<u16>,
     /// The SDP, if not the right one.
@@ -102,6 +105,8 @@ pub(crate) struct Behaviour {
     pub(crate) redirect: Option<String>,
     /// Take no TCP (461).
     pub(crate) udp_only: bool,
+    /// What is sent over UDP arrives nowhere; for tracks set up from now on.
+    pub(crate) udp_lost: bool,
     /// Another `Session` id with every SETUP.
     pub(crate) many_ids: bool,
     /// Send the first picture before PLAY is answered.
@@ -112,6 +117,9 @@ pub(crate) struct Behaviour {
     pub(crate) stray: bool,
     /// Sender reports, one a second.
     pub(crate) reports: bool,
+    /// When it was captured, in each packet, by a clock that is decades off (ONVIF's extension for
+    /// replay).
+    pub(crate) capture_times: bool,
     /// `rtptime` in RTP-Info.
     pub(crate) rtp_info: bool,
     /// How much later than the picture of the same moment sound is sent.
@@ -134,8 +142,12 @@ pub(crate) struct Behaviour {
     pub(crate) new_ssrc: bool,
     /// Send an empty RTP payload (taken).
     pub(crate) empty_packet: bool,
-    /// Send broken RTCP (taken).
+    /// Send broken RTCP: too short, of no version, good-byes cut off and of sources that nobody
+    /// knows (taken).
     pub(crate) bad_rtcp: bool,
+    /// Say good-bye for this track (taken), and send nothing more of it while it is in `gone`.
+    pub(crate) bye: Option<usize>,
+    pub(crate) gone: [bool; 2],
     /// Remember what was asked and what was sent; not where it goes on for long.
     pub(crate) keeps: bool,
 }
@@ -153,15 +165,19 @@ impl Default for Behaviour {
             in_band_parameters: true,
             delimiters: false,
             auth: Auth::None,
+            tunnels: None,
+            refuse_post: None,
             refuse: None,
             sdp: None,
             redirect: None,
             udp_only: false,
+            udp_lost: false,
             many_ids: false,
             early: false,
             asks: false,
             stray: false,
             reports: true,
+            capture_times: false,
             rtp_info: true,
             audio_late: Duration::ZERO,
             no_video: false,
@@ -174,12 +190,14 @@ impl Default for Behaviour {
             new_ssrc: false,
             empty_packet: false,
             bad_rtcp: false,
+            bye: None,
+            gone: [false; 2],
             keeps: true,
         }
     }
 }
 
-struct Shared {
+pub(super) struct Shared {
     behaviour: Mutex<Behaviour>,
     /// Counts [`Camera::drop_connections`]; sessions end when it changes.
     generation: watch::Sender<u64>,
@@ -189,17 +207,25 @@ struct Shared {
     /// Video frames made, sent or lost.
     frames: watch::Sender<u64>,
     audio_frame: AtomicU64,
+    /// Tunnels whose GET waits for its POST.
+    pub(super) waiting: tunnel::Waiting,
     /// Numbers of video frames all of whose packets were sent.
     sent: Mutex<Vec<u64>>,
 }
 
 impl Shared {
-    fn with<T>(&self, read: impl FnOnce(&mut Behaviour) -> T) -> T {
+    pub(super) fn with<T>(&self, read: impl FnOnce(&mut Behaviour) -> T) -> T {
         read(&mut self.behaviour.lock().unwrap())
     }
 
     fn generation(&self) -> u64 {
         *self.generation.borrow()
+    }
+
+    pub(super) fn note(&self, what: String) {
+        if self.with(|b| b.keeps) {
+            self.requests.send_modify(|all| all.push(what));
+        }
     }
 }
 
@@ -219,6 +245,7 @@ impl Camera {
             requests: watch::Sender::new(Vec::new()),
             frames: watch::Sender::new(0),
             audio_frame: AtomicU64::new(0),
+            waiting: tunnel::Waiting::default(),
             sent: Mutex::default(),
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -330,6 +357,8 @@ struct Track {
     packets: u32,
     bytes: u32,
     path: Path,
+    /// NTP time of what is sent next, where packets say it.
+    captured: Option<u64>,
 }
 
 enum Path {
@@ -340,10 +369,16 @@ enum Path {
 impl Track {
     fn packet(&mut self, timestamp: u32, marker: bool, payload: &[u8]) -> Vec<u8> {
         let mut packet = Vec::with_capacity(12 + payload.len());
-        packet.extend_from_slice(&[0x80, self.payload_type | (u8::from(marker) << 7)]);
+        let extended = if self.captured.is_some() { 0x10 } else { 0 };
+        packet.extend_from_slice(&[0x80 | extended, self.payload_type | (u8::from(marker) << 7)]);
         packet.extend_from_slice(&self.sequence.to_be_bytes());
         packet.extend_from_slice(&timestamp.to_be_bytes());
         packet.extend_from_slice(&self.ssrc.to_be_bytes());
+        if let Some(captured) = self.captured {
+            packet.extend_from_slice(b"\xab\xac\x00\x03");
+            packet.extend_from_slice(&captured.to_be_bytes());
+            packet.extend_from_slice(&[0; 4]);
+        }
         packet.extend_from_slice(payload);
         self.sequence = self.sequence.wrapping_add(1);
         self.packets += 1;
@@ -369,6 +404,12 @@ impl Track {
     }
 }
 
+/// NTP time of what was captured so long after the session began: in the year 1990.
+fn captured(due: Duration) -> u64 {
+    let fraction = ((u64::from(due.subsec_nanos())) << 32) / 1_000_000_000;
+    ((2_840_140_800 + due.as_secs()) << 32) | fraction
+}
+
 /// What a connection has set up.
 #[derive(Default)]
 struct Session {
@@ -390,8 +431,10 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream) {
     stream.set_nodelay(true).unwrap();
     let generation = shared.generation();
     let mut changed = shared.generation.subscribe();
-    let (read, write) = stream.into_split();
-    let talk = talk(shared, read, write);
+    let talk = async {
+        let (read, write) = tunnel::enter(&shared, stream).await?;
+        talk(Arc::clone(&shared), read, write).await
+    };
     tokio::select! {
         _ = changed.wait_for(|g| *g != generation) => {}
         _ = talk => {}
@@ -399,21 +442,15 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream) {
 }
 
 /// Answers requests and, between them, sends media. `None`: the client is gone.
-async fn talk(
-    shared: Arc<Shared>,
-    mut read: OwnedReadHalf,
-    mut write: OwnedWriteHalf,
-) -> Option<()> {
+async fn talk(shared: Arc<Shared>, mut read: Reader, mut write: OwnedWriteHalf) -> Option<()> {
     let mut session = Session::default();
     let mut buffer = Vec::new();
-    let mut chunk = [0_u8; 4_096];
     loop {
         let next = session.next_due(&shared);
         tokio::select! {
             biased;
-            count = read.read(&mut chunk) => {
-                let count = count.ok().filter(|n| *n > 0)?;
-                buffer.extend_from_slice(&chunk[..count]);
+            more = read.more(&mut buffer) => {
+                more?;
                 while let Some(request) = Request::take(&mut buffer, &shared) {
                     if shared.with(|b| b.mute) {
                         continue;
@@ -425,11 +462,7 @@ async fn talk(
                         continue;
                     }
                     let answer = session.answer(&shared, &request).await;
-                    if shared.with(|b| b.keeps) {
-                        shared.requests.send_modify(|all| {
-                            all.push(format!("{} {}", request.method, answer.status));
-                        });
-                    }
+                    shared.note(format!("{} {}", request.method, answer.status));
                     if request.method == "PLAY" && shared.with(|b| b.early) {
                         session.send_due(&shared, &mut write).await?;
                     }
@@ -450,24 +483,21 @@ fn far() -> Instant {
     Instant::now() + Duration::from_secs(3_600)
 }
 
-struct Request {
-    method: String,
+pub(super) struct Request {
+    pub(super) method: String,
     uri: String,
     headers: Vec<(String, String)>,
 }
 
 impl Request {
     /// Takes a whole request off the buffer. Interleaved data from the client is noted and skipped.
-    fn take(buffer: &mut Vec<u8>, shared: &Shared) -> Option<Self> {
+    pub(super) fn take(buffer: &mut Vec<u8>, shared: &Shared) -> Option<Self> {
         while buffer.first() == Some(&b'$') {
             let length = usize::from(u16::from_be_bytes([*buffer.get(2)?, *buffer.get(3)?]));
             if buffer.len() < 4 + length {
                 return None;
             }
-            let report = format!("REPORT {}", buffer[1]);
-            if shared.with(|b| b.keeps) {
-                shared.requests.send_modify(|all| all.push(report));
-            }
+            shared.note(format!("REPORT {}", buffer[1]));
             buffer.drain(..4 + length);
         }
         let end = buffer.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
@@ -483,7 +513,7 @@ impl Request {
         Some(Self { method, uri, headers })
     }
 
-    fn header(&self, name: &str) -> Option<&str> {
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 }
@@ -520,7 +550,7 @@ fn hex(text: &str) -> String {
     Md5::digest(text.as_bytes()).iter().map(|b| format!("{b:02x}")).collect()
 }
 
-fn authorized(auth: Auth, request: &Request) -> Result<(), String> {
+pub(super) fn authorized(auth: Auth, request: &Request) -> Result<(), String> {
     let given = request.header("authorization").unwrap_or_default();
     let (good, challenge) = match auth {
         Auth::None => (true, String::new()),
@@ -607,8 +637,10 @@ impl Session {
                 client + 1,
                 port + 1
             );
+            // What it sends to itself nobody reads.
+            let target = if b.udp_lost { port } else { client };
             let to = |port| SocketAddr::from(([127, 0, 0, 1], port));
-            (Path::Udp { rtp, rtcp, rtp_to: to(client), rtcp_to: to(client + 1) }, reply)
+            (Path::Udp { rtp, rtcp, rtp_to: to(target), rtcp_to: to(target + 1) }, reply)
         };
         let (rate, payload_type) = match (at, b.audio) {
             (0, _) => (90_000, 96),
@@ -619,8 +651,17 @@ impl Session {
         let base = u32::MAX - rate / 2;
         let (ssrc, sequence) = (0x1234_0000 + at as u32, u16::MAX - 20);
         let (packets, bytes) = (0, 0);
-        self.tracks[at] =
-            Some(Track { ssrc, sequence, payload_type, rate, base, packets, bytes, path });
+        self.tracks[at] = Some(Track {
+            ssrc,
+            sequence,
+            payload_type,
+            rate,
+            base,
+            packets,
+            bytes,
+            path,
+            captured: None,
+        });
         let id = if b.many_ids { 7 + at } else { 7 };
         Answer::ok(format!("Session: {id};timeout=60;foo=1\r\nTransport: {reply}\r\n"))
     }
@@ -647,9 +688,15 @@ impl Session {
         let start = self.playing?;
         let b = shared.with(|b| {
             let before = b.clone();
-            (b.asks, b.stray) = (false, false);
+            (b.asks, b.stray, b.bye) = (false, false, None);
             before
         });
+        if let Some(track) = b.bye.and_then(|at| self.tracks.get(at)?.as_ref()) {
+            let bye = [&[0x81, 203, 0, 1], &track.ssrc.to_be_bytes()[..]].concat();
+            // Behind an empty receiver report, as a compound packet has to begin.
+            let bye = [&[0x80, 201, 0, 1], &track.ssrc.to_be_bytes()[..], &bye].concat();
+            send(&track.path, true, &bye, write).await?;
+        }
         let elapsed = start.elapsed();
         if b.stray {
             write.write_all(b"\r\n$\x09\x00\x03abc\r\n\r\n$\xff\x00\x00").await.ok()?;
@@ -676,8 +723,9 @@ impl Session {
                 }
                 _ => frame,
             };
+            track.captured = b.capture_times.then(|| captured(due));
             let packet = track.packet(track.ticks(due), true, &payload);
-            if !b.no_audio && !b.stall {
+            if !b.no_audio && !b.stall && !b.gone[1] {
                 send(&track.path, false, &packet, write).await?;
             }
         }
@@ -685,7 +733,7 @@ impl Session {
             self.reports += 1;
             let jumped = self.jumped;
             for (at, track) in self.tracks.iter_mut().enumerate() {
-                let Some(track) = track else { continue };
+                let Some(track) = track.as_ref().filter(|_| !b.gone[at]) else { continue };
                 let mut report = track.report(elapsed);
                 if at == 0 {
                     let ticks = track.ticks(elapsed).wrapping_add(jumped);
@@ -718,11 +766,18 @@ impl Session {
         }
         self.jumped = self.jumped.wrapping_add(jump as u32);
         let timestamp = track.ticks(due).wrapping_add(self.jumped);
-        if b.stall || b.no_video {
+        track.captured = b.capture_times.then(|| captured(due));
+        if b.stall || b.no_video || b.gone[0] {
             return Some(());
         }
         if bad_rtcp {
-            send(&track.path, true, b"\x80\xc8\xff\xff", write).await?;
+            let own = track.ssrc.to_be_bytes();
+            let cut = [b"\x80\xc9\x00\x01\0\0\0\x09\x81\xcb\x00\x02", &own[..]].concat();
+            let unnamed = b"\x80\xc9\x00\x01\0\0\0\x09\x80\xcb\x00\x00";
+            let stranger = b"\x80\xc9\x00\x01\0\0\0\x09\x81\xcb\x00\x01\xde\xad\xbe\xef";
+            for packet in [&b"\x80\xc8\xff\xff"[..], b"", b"\x80", &cut, unnamed, stranger] {
+                send(&track.path, true, packet, write).await?;
+            }
         }
         if empty {
             let packet = track.packet(timestamp, false, b"");

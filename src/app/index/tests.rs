@@ -43,6 +43,7 @@ fn camera(clock: &Clock) -> Camera {
         enabled: false,
         username: None,
         password: None,
+        tls: Default::default(),
         record: RecordMode::Always,
         when: Default::default(),
         retention: RetentionLimits::default(),

@@ -4,6 +4,7 @@ mod access;
 mod cameras;
 mod footage;
 mod shapes;
+mod trust;
 mod upkeep;
 
 use std::sync::{

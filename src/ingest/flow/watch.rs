@@ -56,16 +56,22 @@ impl Flow {
         if !self.is_running() {
             return;
         }
-        for (at, track) in self.tracks.iter_mut().enumerate() {
-            if at == self.leading || track.silent || track.muted {
-                continue;
-            }
+        let leading = self.leading;
+        for at in (0..self.tracks.len()).filter(|at| *at != leading) {
+            let Some(track) = self.tracks.get(at) else { continue };
             let since = track.last_seen.unwrap_or(self.idle_since);
             if now.saturating_duration_since(since) > patience(&track.pace) {
-                info!(track = at, "fell silent");
-                track.silent = true;
-                self.out.status.silence(true);
+                self.fell_silent(at);
             }
+        }
+    }
+
+    /// A track beside the leading one sends no more; told once.
+    pub(super) fn fell_silent(&mut self, at: usize) {
+        let Some(track) = self.tracks.get_mut(at) else { return };
+        if !track.muted && !std::mem::replace(&mut track.silent, true) {
+            info!(track = at, "fell silent");
+            self.out.status.silence(true);
         }
     }
 }

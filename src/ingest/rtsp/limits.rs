@@ -22,6 +22,14 @@ pub(super) const UNSENT_REPORTS: usize = 16 << 10;
 pub(super) const EARLY: (usize, usize) = (512, 1 << 20);
 /// Between receiver reports (RFC 3550 §6.2).
 pub(super) const REPORTS: Duration = Duration::from_secs(5);
+/// For the first datagram of a session over UDP, RTP or RTCP. Shorter than the watchdog of media:
+/// a camera that sends anything at all has shown that the way is open.
+pub(super) const UDP: Duration = Duration::from_secs(5);
+/// How long it is remembered that UDP stayed silent.
+pub(super) const UDP_REMEMBERED: Duration = Duration::from_secs(600);
+/// After an RTCP BYE, for another source to take over: encoders say good-bye when they restart, and
+/// over UDP the last packets may come behind it.
+pub(super) const GOOD_BYE_OF_TRACK: Duration = Duration::from_secs(1);
 /// What the kernel is asked to hold of a burst over UDP, bytes: a key frame of 4 MiB.
 pub(super) const RECEIVE_BUFFER: usize = 4 << 20;
 /// The longest datagram taken, bytes.

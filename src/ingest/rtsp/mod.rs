@@ -1,7 +1,7 @@
 //! RTSP cameras over real sockets.
 //!
 //! ```text
-//! connection ─▶ session (drives proto::rtsp::client) ─▶ choice ─▶ tracks: Receiver ─▶ Depacketizer ─▶ SourceEvent
+//! connection (plain, TLS, tunnel through HTTP) ─▶ session (drives proto::rtsp::client) ─▶ choice ─▶ tracks: Receiver ─▶ Depacketizer ─▶ SourceEvent
 //! udp ─────────────────────────────────────────────────────────────▲
 //! ```
 //!
@@ -17,9 +17,11 @@ mod connection;
 mod limits;
 pub mod publish;
 mod session;
+mod silent;
 mod stale;
 mod tls;
 mod track;
+mod tunnel;
 mod udp;
 
 use std::{
@@ -29,6 +31,7 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use super::{
@@ -53,7 +56,9 @@ use crate::{
 };
 use choice::{Chosen, choose};
 use session::{Session, Step, failure};
+use silent::Silent;
 use stale::Stale;
+pub use tls::check_authority;
 use track::{Times, Track, Way};
 use udp::{Datagram, Pair};
 
@@ -62,6 +67,7 @@ pub(super) struct RtspContext {
     clock: Clock,
     /// What earlier sessions of this stream left behind at the camera.
     stale: Stale,
+    silent: Silent,
     /// The video track's parameters as of the last session: a second PPS that only comes in-band
     /// is then known from the first key frame on.
     remembered: Option<Parameters>,
@@ -69,11 +75,13 @@ pub(super) struct RtspContext {
 
 impl RtspContext {
     pub(super) fn new(clock: Clock) -> Self {
-        Self { clock, stale: Stale::default(), remembered: None }
+        let (stale, silent) = (Stale::default(), Silent::default());
+        Self { clock, stale, silent, remembered: None }
     }
 
     pub(super) fn with_remembered(&self, remembered: Option<Parameters>) -> Self {
-        Self { clock: self.clock.clone(), stale: self.stale.clone(), remembered }
+        let (clock, stale, silent) = (self.clock.clone(), self.stale.clone(), self.silent.clone());
+        Self { clock, stale, silent, remembered }
     }
 }
 
@@ -88,6 +96,10 @@ pub(super) struct RtspSource {
     over_udp: bool,
     waiting: VecDeque<SourceEvent>,
     next_report: Duration,
+    /// The leading track comes over UDP and nothing has come yet: when we stop waiting.
+    unheard: Option<Duration>,
+    /// Where that is noted; `None` where it changes nothing.
+    silent: Option<Silent>,
 }
 
 impl RtspSource {
@@ -101,15 +113,17 @@ impl RtspSource {
         self.tracks.iter().find(|track| track.is_video())?.parameters()
     }
 
-    fn times(&self) -> (Clock, tokio::time::Instant) {
-        (self.clock.clone(), self.session.instant(Duration::ZERO))
+    fn times(&self) -> (Clock, tokio::time::Instant, bool) {
+        let reported = self.tracks.iter().any(|track| track.reported);
+        (self.clock.clone(), self.session.instant(Duration::ZERO), reported)
     }
 
     /// An interleaved frame. Those on channels nobody assigned are passed over.
     fn interleaved(&mut self, frame: InterleavedFrame, at: Duration) {
         let InterleavedFrame { channel, payload } = frame;
         let (clock, began) = (&self.clock, self.session.instant(Duration::ZERO));
-        let times = Times { clock, began };
+        let reported = self.tracks.iter().any(|track| track.reported);
+        let times = Times { clock, began, reported };
         for track in &mut self.tracks {
             match track.way {
                 Way::Channels(rtp, _) if rtp == channel => {
@@ -125,8 +139,8 @@ impl RtspSource {
 
     /// Datagrams that are there; whether there were any.
     fn datagrams(&mut self, context: &mut Context<'_>) -> bool {
-        let (clock, began) = self.times();
-        let times = Times { clock: &clock, began };
+        let (clock, began, reported) = self.times();
+        let times = Times { clock: &clock, began, reported };
         let mut any = false;
         for track in &mut self.tracks {
             for _ in 0..limits::DATAGRAMS {
@@ -140,17 +154,21 @@ impl RtspSource {
                 }
             }
         }
+        if any {
+            self.unheard = None;
+        }
         any
     }
 
     /// What time brings: packets no longer waited for, reports.
     fn timely(&mut self, now: Duration) {
-        let (clock, began) = self.times();
-        let times = Times { clock: &clock, began };
+        let (clock, began, reported) = self.times();
+        let times = Times { clock: &clock, began, reported };
         for track in &mut self.tracks {
             if track.receiver.poll_timeout().is_some_and(|at| at <= now) {
                 track.ordered(now, &times, &mut self.waiting);
             }
+            track.ended(now, &mut self.waiting);
         }
         if self.next_report <= now {
             self.next_report = now + limits::REPORTS;
@@ -163,11 +181,18 @@ impl RtspSource {
     /// Until something may be there that was not. `Ok(false)`: the connection was closed.
     fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<bool, PullError>> {
         let any = self.datagrams(context);
-        let timeouts = self.tracks.iter().filter_map(|track| track.receiver.poll_timeout());
-        let also = timeouts.chain([self.next_report]).min();
+        let timeouts = self.tracks.iter().filter_map(Track::poll_timeout);
+        let also = timeouts.chain([self.next_report]).chain(self.unheard).min();
         let outcome = self.session.poll(also, context);
         if outcome.is_ready() {
-            self.timely(self.session.now());
+            let now = self.session.now();
+            self.timely(now);
+            if self.unheard.is_some_and(|until| until <= now) {
+                if let Some(silent) = &self.silent {
+                    silent.note(self.session.instant(now));
+                }
+                return Poll::Ready(Err(PullError::UdpSilent { within: limits::UDP }));
+            }
         }
         if any && outcome.is_pending() { Poll::Ready(Ok(true)) } else { outcome }
     }
@@ -201,13 +226,17 @@ impl Dial for RtspSource {
             username: username.to_owned(),
             password: Zeroizing::new(password.to_owned()),
         });
+        let through_http = target.transport() == Transport::Http;
         for _ in 0..=client::REDIRECTS {
+            if through_http {
+                place = place.through_http();
+            }
             let stale = context.stale.clone();
             // Of what is encrypted nothing goes beside the connection.
             let secure = place.scheme == Scheme::Rtsps;
             let transport = if secure { Transport::Tcp } else { target.transport() };
-            let (login, trust) = (credentials.clone(), target.trust());
-            let mut session = Session::open(place, login, trust, stale).await?;
+            let (login, way) = (credentials.clone(), (target.trust(), through_http));
+            let mut session = Session::open(place, login, way, stale).await?;
             match session.described().await? {
                 Event::Redirected { target, same_host } => {
                     place = target;
@@ -250,13 +279,15 @@ async fn start(
     (audio, mut transport): (bool, Transport),
     context: &RtspContext,
 ) -> Result<RtspSource, PullError> {
+    let silent = (transport == Transport::Auto).then(|| context.silent.clone());
     let chosen = choose(description, audio, context.remembered.as_ref())?;
     let offers = offers(description, &chosen);
     session.bury().await?;
     let described = chosen.iter().map(|chosen| chosen.source.clone()).collect();
     let mut tracks: Vec<Track> = Vec::new();
     for (chosen, index) in chosen.into_iter().zip(0_u8..) {
-        let track = set_up(&mut session, chosen, index, &mut transport, &tracks).await?;
+        let track =
+            set_up(&mut session, chosen, index, &mut transport, (&tracks, &context.silent)).await?;
         tracks.push(track);
     }
     let starts = session.play().await?;
@@ -271,10 +302,22 @@ async fn start(
     }
     let over_udp = tracks.iter().any(|track| matches!(track.way, Way::Udp(_)));
     let next_report = session.now() + limits::REPORTS;
+    let leads_over_udp = tracks.first().is_some_and(|track| matches!(track.way, Way::Udp(_)));
+    let unheard = leads_over_udp.then(|| session.now() + limits::UDP);
     let (early, clock) = (session.early(), context.clock.clone());
     let waiting = VecDeque::new();
-    let mut source =
-        RtspSource { session, clock, tracks, described, offers, over_udp, waiting, next_report };
+    let mut source = RtspSource {
+        session,
+        clock,
+        tracks,
+        described,
+        offers,
+        over_udp,
+        waiting,
+        next_report,
+        unheard,
+        silent,
+    };
     for (frame, at) in early {
         source.interleaved(frame, at);
     }
@@ -287,7 +330,7 @@ async fn set_up(
     chosen: Chosen,
     index: u8,
     transport: &mut Transport,
-    others: &[Track],
+    (others, silent): (&[Track], &Silent),
 ) -> Result<Track, PullError> {
     let refused = || PullError::Refused { method: "SETUP", status: 461 };
     if *transport != Transport::Udp {
@@ -305,6 +348,9 @@ async fn set_up(
                     agreed.channels.filter(|&(a, b)| !taken(a) && !taken(b)).unwrap_or(asked);
                 let way = Way::Channels(rtp, rtcp);
                 return Ok(Track::new(chosen, TrackIndex(index), way, &agreed));
+            }
+            (None, Transport::Auto) if others.is_empty() && silent.take(Instant::now()) => {
+                return Err(PullError::NoWay);
             }
             (None, Transport::Auto) => *transport = Transport::Udp,
             (None, _) => return Err(refused()),

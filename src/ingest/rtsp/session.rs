@@ -3,6 +3,7 @@
 
 use std::{
     future::{Future as _, poll_fn},
+    io,
     pin::Pin,
     task::{Context, Poll},
     time::Duration,
@@ -11,19 +12,18 @@ use std::{
 use tokio::time::{Instant, Sleep, sleep_until, timeout};
 
 use super::{
-    connection::{Connection, Stream, dial},
+    connection::Connection,
     limits,
     stale::{Left, Stale},
-    tls,
+    tunnel::{self, Dialled, Refused},
 };
 use crate::{
     ingest::{PullError, Trust},
     proto::rtsp::{
         client::{
-            Agreed, Carriage, Client, ClientError, Credentials, Event, Settings,
-            address::{Scheme, Target},
+            Agreed, Carriage, Client, ClientError, Credentials, Event, Settings, address::Target,
         },
-        message::{InterleavedFrame, Message},
+        message::{InterleavedFrame, Message, Status},
     },
 };
 
@@ -55,20 +55,19 @@ impl Session {
     pub(super) async fn open(
         target: Target,
         credentials: Option<Credentials>,
-        trust: &Trust,
+        (trust, through_http): (&Trust, bool),
         stale: Stale,
     ) -> Result<Self, PullError> {
-        let stream = dial(&target).await?;
-        let broken = |e: std::io::Error| PullError::Disconnected { detail: Some(e.to_string()) };
-        let local = stream.local_addr().map_err(broken)?;
-        let peer = stream.peer_addr().map_err(broken)?;
-        let stream: Box<dyn Stream> = match target.scheme {
-            Scheme::Rtsp => Box::new(stream),
-            Scheme::Rtsps => Box::new(tls::wrap(stream, &target, trust).await?),
-        };
-        let connection = Connection::new(stream, local, peer);
         let user_agent = concat!("vedette/", env!("CARGO_PKG_VERSION")).to_owned();
         let settings = Settings { target, credentials, user_agent, random: rand::random() };
+        let Dialled { stream, local, peer } = if through_http {
+            // Random bits of its own: the cookie is shown to all on the way.
+            let settings = Settings { random: rand::random(), ..settings.clone() };
+            tunnel::open(settings, trust).await?
+        } else {
+            tunnel::plain(&settings.target, trust).await?
+        };
+        let connection = Connection::new(stream, local, peer);
         let began = Instant::now();
         Ok(Self {
             client: Client::new(settings, Duration::ZERO),
@@ -124,10 +123,7 @@ impl Session {
                 self.client.handle_timeout(self.read_at);
                 return Poll::Ready(Ok(count > 0));
             }
-            Poll::Ready(Err(error)) => {
-                let detail = Some(error.to_string());
-                return Poll::Ready(Err(PullError::Disconnected { detail }));
-            }
+            Poll::Ready(Err(error)) => return Poll::Ready(Err(lost(&error))),
             Poll::Pending => {}
         }
         let Some(at) = self.client.poll_timeout().into_iter().chain(also).min() else {
@@ -250,6 +246,16 @@ impl Drop for Session {
 
 fn unexpected() -> PullError {
     PullError::Internal("an answer to what was not asked".to_owned())
+}
+
+/// The connection does no more.
+fn lost(error: &io::Error) -> PullError {
+    const METHOD: &str = "POST";
+    match error.get_ref().and_then(|error| error.downcast_ref::<Refused>()) {
+        Some(Refused(Status::UNAUTHORIZED)) => PullError::Unauthorized { method: METHOD },
+        Some(Refused(status)) => PullError::Refused { method: METHOD, status: status.as_u16() },
+        None => PullError::Disconnected { detail: Some(error.to_string()) },
+    }
 }
 
 /// The client's words in ours.

@@ -77,11 +77,23 @@ fn system() -> Result<ClientConfig, rustls::Error> {
     Ok(builder()?.with_root_certificates(roots).with_no_client_auth())
 }
 
-fn authority(pem: &[u8]) -> Result<ClientConfig, rustls::Error> {
+/// Whether these can be taken for authorities ([`Trust::Authority`]).
+///
+/// # Errors
+///
+/// Why not, in a few words.
+pub fn check_authority(pem: &str) -> Result<(), String> {
+    authority(pem).map(|_| ()).map_err(|error| error.to_string())
+}
+
+fn authority(pem: &str) -> Result<ClientConfig, rustls::Error> {
     let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(pem) {
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
         let bad = |_| rustls::Error::InvalidCertificate(CertificateError::BadEncoding);
         roots.add(certificate.map_err(bad)?)?;
+    }
+    if roots.is_empty() {
+        return Err(rustls::Error::General("there is no certificate in it".to_owned()));
     }
     Ok(builder()?.with_root_certificates(roots).with_no_client_auth())
 }

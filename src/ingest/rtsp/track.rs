@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use tokio::time::Instant;
 
-use super::{choice::Chosen, udp::Pair};
+use super::{choice::Chosen, limits, udp::Pair};
 use crate::{
     clock::Clock,
     ingest::source::{Arrival, SourceEvent, SourceUnit},
@@ -36,12 +36,19 @@ pub(super) struct Track {
     pub(super) media: usize,
     index: TrackIndex,
     video: bool,
+    /// Ticks a second.
+    rate: u32,
     pub(super) way: Way,
     pub(super) receiver: Receiver,
     depacketizer: Depacketizer,
     /// RTP-Info names the beginning of every track, and so of this one.
     began_with: bool,
     first: Option<i64>,
+    /// Its source said good-bye: until when another may take over.
+    bye: Option<Duration>,
+    /// A sender report of the track was handed on.
+    pub(super) reported: bool,
+    captured: Captured,
 }
 
 /// What turns the session's time into the recorder's.
@@ -49,6 +56,37 @@ pub(super) struct Times<'a> {
     pub(super) clock: &'a Clock,
     /// The session's zero.
     pub(super) began: Instant,
+    /// The camera ties its clock to its tracks by sender reports.
+    pub(super) reported: bool,
+}
+
+/// Times of capture that stand in the packets themselves (ONVIF's replay extension): recorders send
+/// them with footage, and some cameras with live pictures.
+///
+/// They are the camera's clock, and so they are used as its sender reports are, no further: to lay
+/// tracks beside one another. Which moment footage belongs to is the recorder's own clock to say,
+/// and that of replayed footage is the moment it was pulled. Where there are reports these count
+/// alone, for many cameras keep two clocks.
+#[derive(Default)]
+struct Captured {
+    /// The last one seen, NTP: sound packets give it to each frame that is in them.
+    last: Option<u64>,
+    /// Where the last one handed on stood.
+    told: Option<i64>,
+}
+
+impl Captured {
+    /// What is handed on of the time of a frame at `ticks`: one a second.
+    fn take(&mut self, ntp: u64, ticks: i64, rate: u32) -> Option<u64> {
+        let seen = self.last.replace(ntp) == Some(ntp);
+        let due = self
+            .told
+            .is_none_or(|told| ticks.saturating_sub(told).saturating_abs() >= i64::from(rate));
+        (due && !seen).then(|| {
+            self.told = Some(ticks);
+            ntp
+        })
+    }
 }
 
 impl Times<'_> {
@@ -70,9 +108,21 @@ impl Track {
             ssrc: agreed.ssrc,
             own_ssrc: rand::random(),
         });
-        let video = source.codec.is_video();
-        let (began_with, first) = (false, None);
-        Self { media, index, video, way, receiver, depacketizer, began_with, first }
+        let (video, rate) = (source.codec.is_video(), source.timescale.get());
+        Self {
+            media,
+            index,
+            video,
+            rate,
+            way,
+            receiver,
+            depacketizer,
+            began_with: false,
+            first: None,
+            bye: None,
+            reported: false,
+            captured: Captured::default(),
+        }
     }
 
     /// RTP-Info's word, given only where all tracks have it.
@@ -100,6 +150,7 @@ impl Track {
         if let Err(error) = self.receiver.handle_data(data, now) {
             return self.broken(&error, out);
         }
+        self.bye = None;
         self.reports(out);
         self.ordered(now, times, out);
     }
@@ -128,7 +179,7 @@ impl Track {
     }
 
     fn frame(&mut self, frame: Frame, times: &Times<'_>, out: &mut impl Extend<SourceEvent>) {
-        let Frame { ticks, arrived, data, lost, parameters, .. } = frame;
+        let Frame { ticks, arrived, data, lost, parameters, replayed, .. } = frame;
         let beginning = self.receiver.beginning().filter(|_| self.began_with);
         let first = *self.first.get_or_insert(ticks);
         let track = self.index;
@@ -146,20 +197,41 @@ impl Track {
             },
             lost,
         };
-        out.extend(parameters.into_iter().chain([SourceEvent::Unit(unit)]));
+        let captured = replayed.filter(|_| !times.reported).and_then(|replayed| {
+            let ntp = self.captured.take(replayed.wall.to_ntp(), ticks, self.rate)?;
+            Some(SourceEvent::SenderReport { track, ntp, ticks })
+        });
+        out.extend(parameters.into_iter().chain(captured).chain([SourceEvent::Unit(unit)]));
     }
 
     /// A compound RTCP packet that came at `now`.
     pub(super) fn rtcp(&mut self, data: &[u8], now: Duration, out: &mut impl Extend<SourceEvent>) {
         // Broken reports are counted, and of no further consequence.
-        if self.receiver.handle_rtcp(data, now).is_ok() {
-            self.reports(out);
+        let Ok(heard) = self.receiver.handle_rtcp(data, now) else { return };
+        if heard.bye {
+            // Said again it is no longer than it was.
+            self.bye.get_or_insert(now + limits::GOOD_BYE_OF_TRACK);
+        }
+        self.reports(out);
+    }
+
+    /// When to look whether anything came behind a good-bye.
+    pub(super) fn poll_timeout(&self) -> Option<Duration> {
+        self.receiver.poll_timeout().into_iter().chain(self.bye).min()
+    }
+
+    /// Nothing came behind a good-bye.
+    pub(super) fn ended(&mut self, now: Duration, out: &mut impl Extend<SourceEvent>) {
+        if self.bye.is_some_and(|until| until <= now) {
+            self.bye = None;
+            out.extend([SourceEvent::Bye { track: self.index }]);
         }
     }
 
     fn reports(&mut self, out: &mut impl Extend<SourceEvent>) {
         let track = self.index;
         while let Some(report) = self.receiver.poll_report() {
+            self.reported = true;
             let (ntp, ticks) = (report.ntp, report.ticks);
             out.extend([SourceEvent::SenderReport { track, ntp, ticks }]);
         }

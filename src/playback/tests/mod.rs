@@ -147,6 +147,7 @@ impl Bench {
             enabled: true,
             username: None,
             password: None,
+            tls: Default::default(),
             record: RecordMode::Always,
             when: Default::default(),
             retention: RetentionLimits::default(),

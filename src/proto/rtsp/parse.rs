@@ -99,6 +99,8 @@ pub struct Decoder {
     state: State,
     /// So many bytes at the front of the buffer hold no line end.
     scanned: usize,
+    /// What answers is an HTTP server.
+    http: bool,
 }
 
 #[derive(Debug, Default)]
@@ -131,7 +133,8 @@ enum StartLine {
 
 impl StartLine {
     fn is_http(&self) -> bool {
-        matches!(self, Self::Request { version, .. } if tunnel::is_http(version))
+        let (Self::Request { version, .. } | Self::Response { version, .. }) = self;
+        tunnel::is_http(version)
     }
 }
 
@@ -140,6 +143,13 @@ impl Decoder {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// At the start of a tunnel's half, for what the server answers: status lines are HTTP's, and
+    /// bodies are left to the caller, for that of a tunnel never ends.
+    #[must_use]
+    pub fn of_http() -> Self {
+        Self { http: true, ..Self::default() }
     }
 
     /// Takes the next message off the front of `buf`; `None` when it is not complete yet. The
@@ -157,7 +167,7 @@ impl Decoder {
                     }
                     match self.take_line(buf) {
                         Ok(None) => return Ok(None),
-                        Ok(Some(line)) => match Head::begin(&line) {
+                        Ok(Some(line)) => match Head::begin(&line, self.http) {
                             Ok(head) => State::Head(head),
                             Err(fault) => return self.fail(fault, None),
                         },
@@ -255,11 +265,11 @@ fn take_frame(buf: &mut BytesMut) -> Option<InterleavedFrame> {
 
 impl Head {
     /// `Err` for bytes that are no text: nobody who sends them is waiting for a `CSeq`.
-    fn begin(line: &[u8]) -> Result<Self, Fault> {
+    fn begin(line: &[u8], http: bool) -> Result<Self, Fault> {
         if line.iter().copied().any(is_control) || std::str::from_utf8(line).is_err() {
             return Err(Fault::StartLine);
         }
-        let start = parse_start_line(&String::from_utf8_lossy(line));
+        let start = parse_start_line(&String::from_utf8_lossy(line), http);
         let fault = if start.is_none() { Some(Fault::StartLine) } else { None };
         Ok(Self { start, headers: Headers::new(), bytes: line.len() + LINE_END, fault })
     }
@@ -335,10 +345,11 @@ fn is_token(text: &str) -> bool {
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b))
 }
 
-fn parse_start_line(line: &str) -> Option<StartLine> {
+fn parse_start_line(line: &str, http: bool) -> Option<StartLine> {
     let line = line.trim();
     let (first, rest) = line.split_once([' ', '\t'])?;
-    if first.len() > 5 && first.as_bytes().get(..5)?.eq_ignore_ascii_case(b"RTSP/") {
+    let protocol = if http { b"HTTP/" } else { b"RTSP/" };
+    if first.len() > 5 && first.as_bytes().get(..5)?.eq_ignore_ascii_case(protocol) {
         let rest = rest.trim_start();
         let (code, reason) = rest.split_once([' ', '\t']).unwrap_or((rest, ""));
         let digits = code.len() == 3 && code.bytes().all(|b| b.is_ascii_digit());

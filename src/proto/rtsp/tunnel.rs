@@ -2,6 +2,9 @@
 //! whose answer never ends carries what the server says, a POST whose body never ends carries, in
 //! base64, what the client says. A cookie says which two belong together.
 //!
+//! What both ends share stands here; how a client opens one is in
+//! [`client::tunnel`](super::client::tunnel).
+//!
 //! # What is tolerated
 //!
 //! Line ends and blanks anywhere in the base64; padding in its middle, for clients encode message
@@ -11,6 +14,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use bytes::{BufMut as _, BytesMut};
 
 use super::message::{Method, Request, Version};
+
+/// The most bytes that [`wrap`] takes, so that what it makes has a bound too.
+pub const WRAPPED: usize = 48 << 10;
 
 /// Longest cookie, bytes.
 pub const COOKIE: usize = 128;
@@ -75,6 +81,14 @@ impl Half {
 /// What a GET is answered with; the rest of the answer is RTSP as it is.
 pub const ANSWER: &str = "HTTP/1.0 200 OK\r\nConnection: close\r\nCache-Control: no-store\r\n\
                           Pragma: no-cache\r\nContent-Type: application/x-rtsp-tunnelled\r\n\r\n";
+
+/// Appends the next bytes of a POST's body to `out`: how many of `bytes` that were, at most
+/// [`WRAPPED`]. What is appended is whole groups, so that it can be read when it arrives.
+pub fn wrap(bytes: &[u8], out: &mut BytesMut) -> usize {
+    let bytes = bytes.get(..WRAPPED).unwrap_or(bytes);
+    out.put_slice(STANDARD.encode(bytes).as_bytes());
+    bytes.len()
+}
 
 /// A body that is no base64. The connection is of no use any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

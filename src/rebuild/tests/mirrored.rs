@@ -79,6 +79,7 @@ fn state(generation: u64, names: &[String]) -> State {
         enabled: true,
         username: None,
         password_sealed: Some(SealedBytes(name.clone().into_bytes())),
+        tls: Default::default(),
         record: RecordMode::Always,
         when: Default::default(),
         retention: RetentionLimits::default(),

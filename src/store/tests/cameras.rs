@@ -14,6 +14,8 @@ async fn a_camera_comes_back_as_it_was_put_in() {
     door.streams[1].retention = Some(RetentionLimits::default());
     door.streams[1].record = Some(RecordMode::Never);
     door.streams[0].transport = Transport::Udp;
+    door.streams[1].transport = Transport::Http;
+    door.tls = Trust::Fingerprint([7; 32]);
     let bare = Camera { username: None, password: None, ..camera("bare", &[]) };
     let store = &fixture.store;
     assert_eq!(store.insert_camera(door.clone()).await.unwrap(), door);

@@ -31,6 +31,7 @@ async fn furnished() -> (Fixture, Camera) {
     door.streams.pop();
     door.retention.max_age_seconds = Some(5);
     door.record = RecordMode::Schedule;
+    door.tls = Trust::Authority("-----BEGIN CERTIFICATE-----".into());
     door.when = serde_json::from_str(HOURS).unwrap();
     store.update_camera(&door).await.unwrap();
     store.delete_camera(gate.id, true).await.unwrap();

@@ -17,7 +17,7 @@ use crate::{
     id::{CameraId, Role, RunId, SegmentId, Slug, StreamId},
     model::{
         Camera, CameraStream, NewSegment, RecordMode, RetentionLimits, RunRow, Secret, TrackStart,
-        Transport,
+        Transport, Trust,
     },
     proto::time::{MediaTime, WallSpan, WallTime},
 };
@@ -87,6 +87,7 @@ fn camera(name: &str, roles: &[Role]) -> Camera {
         enabled: true,
         username: Some("admin".into()),
         password: Some(Secret::new("correct horse battery".into())),
+        tls: Default::default(),
         record: RecordMode::Always,
         when: Default::default(),
         retention: RetentionLimits::default(),

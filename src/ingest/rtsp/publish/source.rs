@@ -61,13 +61,19 @@ impl Published {
         self.tracks.iter().map(|(.., track)| track).find(|t| t.is_video())?.parameters()
     }
 
+    /// Whether any track's time has been told by a report.
+    fn reported(&self) -> bool {
+        self.tracks.iter().any(|(.., track)| track.reported)
+    }
+
     /// What time brings: packets no longer waited for, reports.
     fn timely(&mut self, now: Duration) {
-        let times = Times { clock: &self.clock, began: self.began };
+        let times = Times { clock: &self.clock, began: self.began, reported: self.reported() };
         for (.., track) in &mut self.tracks {
             if track.receiver.poll_timeout().is_some_and(|at| at <= now) {
                 track.ordered(now, &times, &mut self.waiting);
             }
+            track.ended(now, &mut self.waiting);
         }
         if self.next_report <= now {
             self.next_report = now + limits::REPORTS;
@@ -94,7 +100,7 @@ impl Source for Published {
             if let Some(event) = self.waiting.pop_front() {
                 return Some(Ok(event));
             }
-            let timeouts = self.tracks.iter().filter_map(|(.., t)| t.receiver.poll_timeout());
+            let timeouts = self.tracks.iter().filter_map(|(.., track)| track.poll_timeout());
             let due = timeouts.chain([self.next_report]).min().unwrap_or(self.next_report);
             let due = self.began + due;
             tokio::select! {
@@ -106,7 +112,8 @@ impl Source for Published {
                     };
                     // It may have been handed down before this source was made.
                     let at = piece.at.saturating_duration_since(self.began);
-                    let times = Times { clock: &self.clock, began: self.began };
+                    let reported = self.reported();
+                    let times = Times { clock: &self.clock, began: self.began, reported };
                     let track = self.tracks.iter_mut().find(|(of, ..)| *of == piece.track);
                     let Some((.., track)) = track else { continue };
                     match piece.kind {

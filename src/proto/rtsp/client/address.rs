@@ -33,6 +33,16 @@ impl Scheme {
         }
     }
 
+    /// The port of its tunnels through HTTP, where none is said: that of HTTP, for a tunnel is
+    /// wanted where nothing else is let through.
+    #[must_use]
+    pub const fn default_tunnel_port(self) -> u16 {
+        match self {
+            Self::Rtsp => 80,
+            Self::Rtsps => 443,
+        }
+    }
+
     /// Its port, where none is said.
     #[must_use]
     pub const fn default_port(self) -> u16 {
@@ -80,6 +90,29 @@ impl Target {
         }
         let port = url.port().unwrap_or(scheme.default_port());
         (url.as_str().len() <= MAX_ADDRESS).then_some(Self { scheme, host, port, authority, path })
+    }
+
+    /// The same through HTTP: another port, where none was said.
+    #[must_use]
+    pub fn through_http(self) -> Self {
+        // What stands behind an IPv6 address is behind its bracket.
+        let said = self.authority.rsplit_once(':').is_some_and(|(_, end)| {
+            !end.is_empty() && end.bytes().all(|byte| byte.is_ascii_digit())
+        });
+        let port = if said { self.port } else { self.scheme.default_tunnel_port() };
+        Self { port, ..self }
+    }
+
+    /// What a tunnel asks for: path and query.
+    #[must_use]
+    pub(super) fn resource(&self) -> String {
+        if self.path.starts_with('/') { self.path.clone() } else { format!("/{}", self.path) }
+    }
+
+    /// Host and port, as a `Host` header has them.
+    #[must_use]
+    pub(super) fn host_and_port(&self) -> String {
+        format!("{}:{}", self.host, self.port)
     }
 
     /// The address.

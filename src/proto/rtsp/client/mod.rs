@@ -30,6 +30,7 @@ mod login;
 mod serve;
 #[cfg(test)]
 mod tests;
+pub mod tunnel;
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -50,6 +51,8 @@ pub mod limits {
 
     /// For the answer to OPTIONS.
     pub const OPTIONS: Duration = Duration::from_secs(5);
+    /// For the answer to a tunnel's GET.
+    pub const TUNNEL: Duration = Duration::from_secs(5);
     /// For the answer to DESCRIBE; some cameras start their encoder first.
     pub const DESCRIBE: Duration = Duration::from_secs(10);
     /// For the answer to each SETUP.

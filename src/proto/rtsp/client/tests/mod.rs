@@ -4,6 +4,7 @@ mod describing;
 mod login;
 mod lost;
 mod talking;
+mod tunnel;
 
 use std::time::Duration;
 
