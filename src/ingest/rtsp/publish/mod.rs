@@ -1,4 +1,4 @@
-//! Cameras and encoders that push: what the RTSP server takes in becomes a [`Source`] like a pull.
+//! Cameras and encoders that push: what the RTSP server takes in becomes a source like a pull.
 //!
 //! ```text
 //! rtsp_server: ANNOUNCE ─▶ Announcement ─▶ Berth::claim ─▶ Claim (the one place of a stream)
