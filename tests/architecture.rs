@@ -189,7 +189,8 @@ fn the_map_of_the_code_names_every_module() {
     }
 }
 
-/// Every test that `src/rtsp_server/tests/README.md` names is there.
+/// Every test that the tables of `src/rtsp_server/tests/README.md` (what we promise to players) and
+/// `tests/ingest/README.md` (what we do about cameras) name is there.
 #[test]
 fn the_tests_that_the_table_of_promises_names_are_there() {
     fn walk(dir: &Path, code: &mut String) {
@@ -202,18 +203,23 @@ fn the_tests_that_the_table_of_promises_names_are_there() {
             }
         }
     }
-    let table = std::fs::read_to_string(src().join("rtsp_server/tests/README.md")).unwrap();
     let mut code = String::new();
     walk(&src(), &mut code);
     walk(&src().parent().unwrap().join("tests"), &mut code);
-    let names: Vec<&str> = table
-        .split('`')
-        .skip(1)
-        .step_by(2)
-        .filter(|name| name.contains('_') && !name.contains('/'))
-        .collect();
-    assert!(names.len() > 70, "{} tests are named", names.len());
-    for name in names {
-        assert!(code.contains(&format!("fn {name}(")), "there is no test {name}");
+    for table in ["src/rtsp_server/tests/README.md", "tests/ingest/README.md"] {
+        let text = std::fs::read_to_string(src().parent().unwrap().join(table)).unwrap();
+        let names: Vec<&str> = text
+            .split('`')
+            .skip(1)
+            .step_by(2)
+            .filter(|name| name.contains('_') && !name.contains(['/', ' ']))
+            .filter(|name| {
+                name.chars().all(|c| c == '_' || c.is_ascii_lowercase() || c.is_ascii_digit())
+            })
+            .collect();
+        assert!(names.len() > 70, "{table}: {} tests are named", names.len());
+        for name in names {
+            assert!(code.contains(&format!("fn {name}(")), "{table}: there is no test {name}");
+        }
     }
 }

@@ -687,6 +687,17 @@ async fn the_camera_is_told_how_it_is_received() {
 }
 
 #[tokio::test]
+async fn a_key_frame_that_only_comes_on_request_is_asked_for_and_again_after_a_loss() {
+    let behaviour = Behaviour { no_key: true, key_on_request: true, ..Behaviour::default() };
+    let camera = Camera::start(behaviour).await;
+    let mut pulled = Pulled::start(&camera.url());
+    let (_, first) = pulled.video(1).await.remove(0);
+    assert!(first.random_access);
+    camera.change(|b| (b.no_key, b.lose) = (true, 1));
+    timeout(PATIENCE, camera.wait_for("WISH", 1, 2)).await.expect("asked again");
+}
+
+#[tokio::test]
 async fn a_session_left_behind_over_udp_is_ended_before_the_next() {
     let camera = Camera::start(Behaviour::default()).await;
     let mut pulled = Pulled::start_over(&camera.url(), Transport::Udp);

@@ -90,11 +90,10 @@ fn what_ffmpeg_publishes_over_tcp_and_udp_is_recorded_to_the_last_picture_and_se
     let mut publishers = Vec::new();
     for (way, clip) in ways {
         add(&vedette, way, false);
-        let waiting = status(&vedette, way);
-        assert_eq!(
-            (&waiting["state"], &waiting["detail"]),
-            (&json!("waiting"), &json!("waiting for a publisher"))
-        );
+        let waiting = eventually("it to be waited for", || {
+            Some(status(&vedette, way)).filter(|status| status["state"] == "waiting")
+        });
+        assert_eq!(waiting["detail"], "waiting for a publisher");
         let log = dir.path().join(format!("{way}.log"));
         publishers.push((way, Ffmpeg::start(clip, way, &vedette.rtsp(way), &log), log));
     }

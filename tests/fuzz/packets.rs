@@ -68,7 +68,7 @@ pub(super) fn received(format: Format, udp: bool, packets: Vec<(Vec<u8>, u64)>) 
                 frames += 1;
             }
         }
-        receiver.receiver_report(now, "fuzz", None, &mut BytesMut::new());
+        receiver.receiver_report(now, "fuzz", None, udp, &mut BytesMut::new());
         let _ = (receiver.poll_report(), receiver.poll_timeout());
     }
     assert!(given <= 4 * got, "{given} bytes out of {got}");

@@ -103,6 +103,8 @@ pub(crate) struct Behaviour {
     pub(crate) only: Option<&'static str>,
     /// Send no key frame.
     pub(crate) no_key: bool,
+    /// And from then on, when it is asked for one over RTCP.
+    pub(crate) key_on_request: bool,
     /// Seconds that its clock is ahead, as its sender reports say.
     pub(crate) clock_ahead: i64,
     /// The SDP, if not the right one.
@@ -176,6 +178,7 @@ impl Default for Behaviour {
             refuse: None,
             only: None,
             no_key: false,
+            key_on_request: false,
             clock_ahead: 0,
             sdp: None,
             redirect: None,
@@ -507,6 +510,11 @@ impl Request {
                 return None;
             }
             shared.note(format!("REPORT {}", buffer[1]));
+            // Payload feedback of format 1: picture loss indication.
+            if buffer[4..4 + length].windows(4).any(|w| w == [0x81, 206, 0, 2]) {
+                shared.note(format!("WISH {}", buffer[1]));
+                shared.with(|b| b.no_key &= !b.key_on_request);
+            }
             buffer.drain(..4 + length);
         }
         let end = buffer.windows(4).position(|w| w == b"\r\n\r\n")? + 4;

@@ -22,6 +22,9 @@ pub(super) const UNSENT_REPORTS: usize = 16 << 10;
 pub(super) const EARLY: (usize, usize) = (512, 1 << 20);
 /// Between receiver reports (RFC 3550 §6.2).
 pub(super) const REPORTS: Duration = Duration::from_secs(5);
+/// Receiver reports that ask for a key frame where none comes: a camera that heard none of so many
+/// does not know what they ask.
+pub(super) const KEY_WISHES: u8 = 6;
 /// For the first datagram of a session over UDP, RTP or RTCP. Shorter than the watchdog of media:
 /// a camera that sends anything at all has shown that the way is open.
 pub(super) const UDP: Duration = Duration::from_secs(5);

@@ -49,6 +49,8 @@ pub(super) struct Track {
     /// A sender report of the track was handed on.
     pub(super) reported: bool,
     captured: Captured,
+    /// How often a key frame is still to be asked for; 0 while none is needed.
+    key_wishes: u8,
 }
 
 /// What turns the session's time into the recorder's.
@@ -122,6 +124,7 @@ impl Track {
             bye: None,
             reported: false,
             captured: Captured::default(),
+            key_wishes: if video { limits::KEY_WISHES } else { 0 },
         }
     }
 
@@ -179,7 +182,16 @@ impl Track {
     }
 
     fn frame(&mut self, frame: Frame, times: &Times<'_>, out: &mut impl Extend<SourceEvent>) {
-        let Frame { ticks, arrived, data, lost, parameters, replayed, .. } = frame;
+        let Frame { ticks, arrived, data, lost, dropped, fresh, parameters, replayed } = frame;
+        if self.video {
+            if lost > 0 || dropped > 0 || fresh {
+                self.key_wishes = limits::KEY_WISHES;
+            }
+            let known = self.depacketizer.parameters();
+            if self.key_wishes > 0 && known.is_some_and(|known| known.is_random_access(&data)) {
+                self.key_wishes = 0;
+            }
+        }
         let beginning = self.receiver.beginning().filter(|_| self.began_with);
         let first = *self.first.get_or_insert(ticks);
         let track = self.index;
@@ -208,7 +220,9 @@ impl Track {
     pub(super) fn rtcp(&mut self, data: &[u8], now: Duration, out: &mut impl Extend<SourceEvent>) {
         // Broken reports are counted, and of no further consequence.
         let Ok(heard) = self.receiver.handle_rtcp(data, now) else { return };
-        if heard.bye {
+        // A publisher says it in its session as well, behind which nothing comes: ended by the BYE
+        // before, its PAUSE would find no session.
+        if heard.bye && !matches!(self.way, Way::Fed { .. }) {
             // Said again it is no longer than it was.
             self.bye.get_or_insert(now + limits::GOOD_BYE_OF_TRACK);
         }
@@ -240,18 +254,28 @@ impl Track {
     /// Tells the camera how it is received; `connection` is where its reports go over TCP.
     pub(super) fn report(&mut self, now: Duration, connection: Option<&mut BytesMut>) {
         match (&self.way, connection) {
-            (Way::Channels(_, rtcp), Some(connection)) => {
-                self.receiver.receiver_report(now, CNAME, Some(*rtcp), connection);
+            (&Way::Channels(_, rtcp), Some(connection)) => {
+                self.write_report(now, Some(rtcp), connection);
             }
             // Whoever hands packets down asks for reports himself.
             (Way::Channels(..), None) | (Way::Fed { .. }, _) => {}
-            (Way::Udp(pair), _) => {
+            (Way::Udp(_), _) => {
                 let mut report = BytesMut::new();
-                self.receiver.receiver_report(now, CNAME, None, &mut report);
-                pair.report(&report);
-                pair.knock();
+                self.write_report(now, None, &mut report);
+                if let Way::Udp(pair) = &self.way {
+                    pair.report(&report);
+                    pair.knock();
+                }
             }
         }
+    }
+
+    /// Appends a report, and the wish for a key frame where none came since one was needed. Some
+    /// cameras send one only when asked; those that do not know the wish pass it over.
+    pub(super) fn write_report(&mut self, now: Duration, channel: Option<u8>, to: &mut BytesMut) {
+        let wanted = self.key_wishes > 0;
+        self.key_wishes = self.key_wishes.saturating_sub(1);
+        self.receiver.receiver_report(now, CNAME, channel, wanted, to);
     }
 }
 
@@ -323,7 +347,7 @@ fn role(parameters: &Parameters, nal: &[u8]) -> Role {
 }
 
 /// Our canonical name in reports.
-pub(super) const CNAME: &str = "vedette";
+const CNAME: &str = "vedette";
 
 #[cfg(test)]
 mod tests {

@@ -2,9 +2,9 @@
 
 use bytes::{BufMut, BytesMut};
 use rtcp_types::{
-    Bye, Compound, CompoundBuilder, ReceiverReport, ReportBlock, RtcpPacket, RtcpPacketParser,
-    RtcpPacketWriter, RtcpPacketWriterExt, RtcpParseError, Sdes, SdesBuilder, SdesChunk, SdesItem,
-    SenderReport as WireReport,
+    Bye, Compound, CompoundBuilder, PayloadFeedback, Pli, ReceiverReport, ReportBlock, RtcpPacket,
+    RtcpPacketParser, RtcpPacketWriter, RtcpPacketWriterExt, RtcpParseError, Sdes, SdesBuilder,
+    SdesChunk, SdesItem, SenderReport as WireReport,
 };
 
 use crate::proto::rtsp::message::InterleavedFrame;
@@ -66,11 +66,13 @@ pub struct SentBlock {
 }
 
 /// Appends a receiver report of source `ssrc` to `to`, with its CNAME. Without a block it says only
-/// that somebody listens.
+/// that somebody listens. With `key_of` that source is asked for a picture that stands for itself
+/// (picture loss indication, RFC 4585 §6.3.1).
 pub fn write_receiver(
     to: &mut BytesMut,
     ssrc: u32,
     block: Option<&SentBlock>,
+    key_of: Option<u32>,
     cname: &str,
     channel: Option<u8>,
 ) {
@@ -86,7 +88,11 @@ pub fn write_receiver(
                 .delay_since_last_sender_report_timestamp(*delay),
         );
     }
-    let packet = Compound::builder().add_packet(report).add_packet(description(ssrc, cname));
+    let mut packet = Compound::builder().add_packet(report).add_packet(description(ssrc, cname));
+    if let Some(source) = key_of {
+        let asked = PayloadFeedback::builder_owned(Pli::builder());
+        packet = packet.add_packet(asked.sender_ssrc(ssrc).media_ssrc(source));
+    }
     put(to, &packet, channel);
 }
 

@@ -6,7 +6,7 @@ use bytes::BytesMut;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    super::track::{CNAME, Times, Track, Way},
+    super::track::{Times, Track, Way},
     berth::{Intake, Kind},
     limits,
 };
@@ -73,13 +73,12 @@ impl Published {
             if track.receiver.poll_timeout().is_some_and(|at| at <= now) {
                 track.ordered(now, &times, &mut self.waiting);
             }
-            track.ended(now, &mut self.waiting);
         }
         if self.next_report <= now {
             self.next_report = now + limits::REPORTS;
             for (announced, channel, track) in &mut self.tracks {
                 let mut report = BytesMut::new();
-                track.receiver.receiver_report(now, CNAME, *channel, &mut report);
+                track.write_report(now, *channel, &mut report);
                 self.intake.reports.send(*announced, report.freeze());
             }
         }
@@ -100,7 +99,7 @@ impl Source for Published {
             if let Some(event) = self.waiting.pop_front() {
                 return Some(Ok(event));
             }
-            let timeouts = self.tracks.iter().filter_map(|(.., track)| track.poll_timeout());
+            let timeouts = self.tracks.iter().filter_map(|(.., t)| t.receiver.poll_timeout());
             let due = timeouts.chain([self.next_report]).min().unwrap_or(self.next_report);
             let due = self.began + due;
             tokio::select! {

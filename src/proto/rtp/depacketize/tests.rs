@@ -399,7 +399,7 @@ fn is_slice(codec: sets::Codec, nal: &[u8]) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 4_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn exactly_the_whole_units_come_out_that_no_loss_hit(
@@ -522,6 +522,10 @@ proptest! {
             prop_assert!(*came || hit[n], "unit {n} was not hit", n = n);
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 20_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn no_payload_makes_a_depacketizer_panic_or_keep_more_than_it_got(

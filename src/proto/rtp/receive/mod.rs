@@ -463,16 +463,18 @@ impl Receiver {
     }
 
     /// Appends a receiver report to `to` (RFC 3550 §6.4.2) with our CNAME; as an interleaved frame
-    /// where `channel` is given.
+    /// where `channel` is given. With `wants_key` the source is asked for a key frame, too.
     pub fn receiver_report(
         &mut self,
         now: Duration,
         cname: &str,
         channel: Option<u8>,
+        wants_key: bool,
         to: &mut BytesMut,
     ) {
         let block = self.source.as_mut().map(|source| source.statistics.block(now));
-        rtcp::write_receiver(to, self.settings.own_ssrc, block.as_ref(), cname, channel);
+        let key_of = block.as_ref().filter(|_| wants_key).map(|sent| sent.block.ssrc);
+        rtcp::write_receiver(to, self.settings.own_ssrc, block.as_ref(), key_of, cname, channel);
     }
 
     /// What was counted.

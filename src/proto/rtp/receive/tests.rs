@@ -242,12 +242,12 @@ fn after_a_good_bye_the_next_source_counts_at_once() {
 fn a_receiver_report_says_what_was_lost_as_rfc_3550_reckons() {
     let mut udp = over_udp();
     let mut bytes = BytesMut::new();
-    udp.receiver_report(ms(0), "vedette", None, &mut bytes);
+    udp.receiver_report(ms(0), "vedette", None, false, &mut bytes);
     assert_eq!(&bytes[..8], b"\x80\xc9\x00\x01\x00\x00\x00\x07", "nothing came yet");
     fed(&mut udp, &[0xfffe, 0xffff, 0, 3]);
     udp.handle_rtcp(&sender_report(SSRC, 0), ms(1_000)).expect("RTCP");
     bytes.clear();
-    udp.receiver_report(ms(1_500), "vedette", Some(3), &mut bytes);
+    udp.receiver_report(ms(1_500), "vedette", Some(3), false, &mut bytes);
     assert_eq!(&bytes[..2], b"$\x03");
     let body = &bytes[4..];
     let received = rtcp::parse(body).expect("RTCP");
@@ -258,8 +258,24 @@ fn a_receiver_report_says_what_was_lost_as_rfc_3550_reckons() {
     assert_eq!(body[24..32], *b"\x02\x03\x80\x00\x00\x00\x80\x00");
     assert_eq!(body[32..], *b"\x81\xca\x00\x04\x00\x00\x00\x07\x01\x07vedette\x00\x00\x00");
     bytes.clear();
-    udp.receiver_report(ms(1_600), "vedette", None, &mut bytes);
+    udp.receiver_report(ms(1_600), "vedette", None, false, &mut bytes);
     assert_eq!(rtcp::parse(&bytes).expect("RTCP").blocks[0].fraction_lost, 0, "since the last");
+}
+
+#[test]
+fn a_key_frame_is_asked_for_of_the_source_that_sends() {
+    let mut tcp = receiver(None);
+    let mut bytes = BytesMut::new();
+    tcp.receiver_report(ms(0), "vedette", None, true, &mut bytes);
+    let (report, description) = (8, 4 + 4 + 12);
+    assert_eq!(bytes.len(), report + description, "nobody is there to be asked");
+    tcp.handle_packet(packet(SSRC, 0, 0), ms(0));
+    bytes.clear();
+    tcp.receiver_report(ms(0), "vedette", None, true, &mut bytes);
+    let asked = &bytes[report + 24 + description..];
+    assert_eq!(asked[..4], [0x81, 206, 0, 2], "PSFB with format 1 (RFC 4585 §6.1, §6.3.1)");
+    assert_eq!(asked[8..], SSRC.to_be_bytes());
+    assert!(rtcp::parse(&bytes).is_ok());
 }
 
 #[test]
