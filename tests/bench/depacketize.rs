@@ -176,14 +176,18 @@ fn camera(listener: &TcpListener, stream: &Stream) {
         while let Some(message) = decoder.decode(&mut buffer).unwrap() {
             let Message::Request(request) = message else { continue };
             let header = |name: &str| request.headers.get(name).unwrap_or_default().to_owned();
-            let body = if request.method.to_string() == "DESCRIBE" { SDP } else { "" };
-            let answer = format!(
-                "RTSP/1.0 200 OK\r\nCSeq: {}\r\nSession: 1\r\nTransport: {}\r\n\
-                 Content-Type: application/sdp\r\nContent-Length: {}\r\n\r\n{body}",
-                header("CSeq"),
-                header("Transport"),
-                body.len(),
-            );
+            let mut answer =
+                format!("RTSP/1.0 200 OK\r\nCSeq: {}\r\nSession: 1\r\n", header("CSeq"));
+            match &*request.method.to_string() {
+                "DESCRIBE" => {
+                    let length = SDP.len();
+                    answer += &format!(
+                        "Content-Type: application/sdp\r\nContent-Length: {length}\r\n\r\n{SDP}"
+                    );
+                }
+                "SETUP" => answer += &format!("Transport: {}\r\n\r\n", header("Transport")),
+                _ => answer += "\r\n",
+            }
             socket.write_all(answer.as_bytes()).unwrap();
             if request.method.to_string() == "PLAY" {
                 return socket.write_all(&stream.bytes).unwrap();
@@ -253,7 +257,7 @@ fn ours(socket: TcpStream) -> usize {
 /// Pictures that retina finds.
 fn retinas(url: &str) -> usize {
     use retina::{
-        client::{PlayOptions, Session, SessionOptions, SetupOptions},
+        client::{InitialTimestampPolicy, PlayOptions, Session, SessionOptions, SetupOptions},
         codec::{CodecItem, FrameFormat},
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -264,7 +268,8 @@ fn retinas(url: &str) -> usize {
             let options = SetupOptions::default().frame_format(FrameFormat::MP4);
             session.setup(track, options).await.unwrap();
         }
-        let session = session.play(PlayOptions::default()).await.unwrap();
+        let options = PlayOptions::default().initial_timestamp(InitialTimestampPolicy::Permissive);
+        let session = session.play(options).await.unwrap();
         let mut frames = session.demuxed().unwrap();
         let mut pictures = 0;
         // The connection's end is an error to it.
