@@ -109,11 +109,12 @@ pub(super) fn patch(
     }
     let logins = Logins::take(&mut patch, &mut mistakes);
     let mut document = document(camera);
-    // What is published to has no addresses: those that were there go, unless they are given anew.
-    if patch.get("source").and_then(Value::as_str) == Some("publish")
-        && let Some(Value::Array(streams)) = document.get_mut("streams")
-    {
-        for stream in streams.iter_mut().filter_map(Value::as_object_mut) {
+    // What is published to has no addresses, and nobody's certificate is looked at: those that were
+    // there go, unless they are given anew.
+    if patch.get("source").and_then(Value::as_str) == Some("publish") {
+        document.remove("tls");
+        let streams = document.get_mut("streams").and_then(Value::as_array_mut);
+        for stream in streams.into_iter().flatten().filter_map(Value::as_object_mut) {
             stream.remove("url");
         }
     }

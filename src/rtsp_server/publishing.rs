@@ -110,12 +110,7 @@ impl Asker {
         let (way, server_port) = match carrier {
             Carrier::Interleaved { rtcp, .. } => (Way::Channels { rtcp }, None),
             Carrier::Udp { rtp, rtcp } => {
-                let ports = self.shared.ports.as_ref();
-                let pair = ports.and_then(|p| p.open(self.local, self.peer, (rtp, rtcp)));
-                let Some(pair) = pair else {
-                    warn!("no UDP ports are left for RTP");
-                    return Err(Refusal::NoCarrier);
-                };
+                let pair = self.pair((rtp, rtcp))?;
                 pair.expect_much();
                 let ports = pair.ports();
                 (Way::Udp(pair), Some(ports))

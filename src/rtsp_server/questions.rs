@@ -16,6 +16,7 @@ use super::{
     gate::Gate,
     multicast::Group,
     orphans::Adopted,
+    udp::Pair,
     writer::Queue,
 };
 use crate::{
@@ -57,6 +58,16 @@ pub(super) struct Granted {
 }
 
 impl Asker {
+    /// Ports of ours for the client's.
+    pub(super) fn pair(&self, to: (u16, u16)) -> Result<Pair, Refusal> {
+        let ports = self.shared.ports.as_ref();
+        let pair = ports.and_then(|ports| ports.open(self.local, self.peer, to));
+        pair.ok_or_else(|| {
+            warn!("no UDP ports are left for RTP");
+            Refusal::NoCarrier
+        })
+    }
+
     pub(super) async fn describe(
         self,
         who: Credentials,
@@ -127,12 +138,7 @@ impl Asker {
                 (Sink::Interleaved { queue: self.queue.clone(), rtp, rtcp }, None)
             }
             Carrier::Udp { rtp, rtcp } => {
-                let ports = self.shared.ports.as_ref();
-                let pair = ports.and_then(|p| p.open(self.local, self.peer, (rtp, rtcp)));
-                let Some(pair) = pair else {
-                    warn!("no UDP ports are left for RTP");
-                    return Err(Refusal::NoCarrier);
-                };
+                let pair = self.pair((rtp, rtcp))?;
                 let server_port = pair.ports();
                 (Sink::Udp(pair), Some(server_port))
             }

@@ -101,12 +101,16 @@ async fn a_camera_that_publishes_has_no_address_and_may_be_pulled_instead() {
     assert_eq!(camera.source, crate::model::Source::Publish { take_over: true });
     assert_eq!((camera.streams.len(), camera.sealed_broken), (2, false));
     recorder.patch(path, json!({ "source": "pull" })).await.problem(422);
-    let pulled = json!({ "source": "pull", "streams": [{ "role": "main", "url": "rtsp://c/" }] });
+    let pulled = json!({
+        "source": "pull", "streams": [{ "role": "main", "url": "rtsps://c/" }],
+        "tls": { "fingerprint": "ab".repeat(32) },
+    });
     assert_eq!(recorder.patch(path, pulled).await.status, 200);
     assert_eq!(stored().await.source, crate::model::Source::Pull);
     let published = recorder.patch(path, json!({ "source": "publish" })).await;
-    assert_eq!(published.status, 200);
-    assert_eq!(stored().await.streams[0].url, "");
+    assert_eq!(published.status, 200, "the certificate goes with the address");
+    let camera = stored().await;
+    assert_eq!((camera.streams[0].url.as_str(), camera.tls.is_system()), ("", true));
 }
 
 #[tokio::test]

@@ -83,7 +83,7 @@ pub(super) async fn open(settings: Settings, trust: &Trust) -> Result<Dialled, P
     // Each turn but the last is told by the opening to be another: two logins at most.
     loop {
         let mut get = plain(&target, trust).await?;
-        send(&mut get.stream, &opening.get()).await?;
+        send(&mut get.stream, "GET", &opening.get()).await?;
         let mut early = BytesMut::new();
         let within = client::TUNNEL;
         let answer = timeout(within, answer(&mut get.stream, &mut early)).await;
@@ -93,7 +93,7 @@ pub(super) async fn open(settings: Settings, trust: &Trust) -> Result<Dialled, P
             Answered::Failed(error) => return Err(failure(error)),
             Answered::Open => {
                 let Dialled { stream: mut post, .. } = plain(&target, trust).await?;
-                send(&mut post, &opening.post()).await?;
+                send(&mut post, "POST", &opening.post()).await?;
                 let Dialled { stream: get, local, peer } = get;
                 let answer = Some((Decoder::of_http(), BytesMut::new()));
                 let encoded = BytesMut::new();
@@ -109,14 +109,18 @@ fn broken(error: &io::Error) -> PullError {
 }
 
 /// A request; bounded in time, for a full socket is the camera's doing.
-async fn send(stream: &mut Box<dyn Stream>, request: &[u8]) -> Result<(), PullError> {
+async fn send(
+    stream: &mut Box<dyn Stream>,
+    method: &'static str,
+    request: &[u8],
+) -> Result<(), PullError> {
     let sent = async {
         stream.write_all(request).await?;
         stream.flush().await
     };
     match timeout(client::TUNNEL, sent).await {
         Ok(sent) => sent.map_err(|error| broken(&error)),
-        Err(_) => Err(PullError::NoAnswer { method: "GET", within: client::TUNNEL }),
+        Err(_) => Err(PullError::NoAnswer { method, within: client::TUNNEL }),
     }
 }
 

@@ -255,6 +255,21 @@ async fn a_publisher_that_falls_silent_is_sent_away_and_its_place_is_free() {
     let mut idle = waiting.bench.client().await;
     assert_eq!(idle.announce(&waiting.bench.url("/door"), SOUND_ALONE).await.status.as_u16(), 200);
     idle.rest().await;
+    // Nor one that talks and sends nothing.
+    let mut talker = waiting.bench.client().await;
+    let url = waiting.bench.url("/door");
+    assert_eq!(talker.announce(&url, SOUND_ALONE).await.status.as_u16(), 200);
+    let transport = "RTP/AVP/TCP;unicast;interleaved=0-1;mode=record";
+    talker.ask(&format!("SETUP {url}/streamid=0\nTransport: {transport}")).await;
+    let began = Instant::now();
+    for method in ["OPTIONS", "GET_PARAMETER"] {
+        tokio::time::sleep(Duration::from_secs(25)).await;
+        assert_eq!(talker.ask(&format!("{method} {url}")).await.status.as_u16(), 200);
+    }
+    while waiting.bench.counters.publishers() > 0 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(65), "{:?}", began.elapsed());
     let mut next = waiting.publisher().await;
     send(&mut next, 0..50).await;
     assert_eq!(waiting.state(), PullState::Running);

@@ -183,6 +183,7 @@ impl Claim {
         let bytes = Arc::new(AtomicUsize::new(0));
         let left = Arc::new(OnceLock::new());
         state.waiting = Some(Intake {
+            began: Instant::now(),
             announcement: announcement.clone(),
             lines,
             reports,
@@ -328,6 +329,8 @@ impl Feed {
 /// A publisher that records, on its way to become a source.
 #[derive(Debug)]
 pub(in crate::ingest) struct Intake {
+    /// Since when packets are handed down: they may wait for somebody who takes it up.
+    pub(super) began: Instant,
     pub(super) announcement: Announcement,
     pub(super) lines: Vec<Line>,
     pub(super) reports: Reports,

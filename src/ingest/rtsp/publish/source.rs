@@ -51,8 +51,8 @@ impl Published {
             return Err(PullError::NoUsableTrack { offered: Vec::new() });
         }
         let over_udp = tracks.iter().any(|(_, channel, _)| channel.is_none());
-        let (waiting, next_report) = (VecDeque::new(), limits::REPORTS);
-        let began = Instant::now();
+        let (waiting, began) = (VecDeque::new(), intake.began);
+        let next_report = began.elapsed() + limits::REPORTS;
         Ok(Self { intake, clock, began, tracks, described, waiting, next_report, over_udp })
     }
 
@@ -74,13 +74,19 @@ impl Published {
                 track.ordered(now, &times, &mut self.waiting);
             }
         }
-        if self.next_report <= now {
-            self.next_report = now + limits::REPORTS;
-            for (announced, channel, track) in &mut self.tracks {
-                let mut report = BytesMut::new();
-                track.write_report(now, *channel, &mut report);
-                self.intake.reports.send(*announced, report.freeze());
-            }
+        self.report(now);
+    }
+
+    /// Reports, when they are due.
+    fn report(&mut self, now: Duration) {
+        if self.next_report > now {
+            return;
+        }
+        self.next_report = now + limits::REPORTS;
+        for (announced, channel, track) in &mut self.tracks {
+            let mut report = BytesMut::new();
+            track.write_report(now, *channel, &mut report);
+            self.intake.reports.send(*announced, report.freeze());
         }
     }
 }
@@ -99,17 +105,18 @@ impl Source for Published {
             if let Some(event) = self.waiting.pop_front() {
                 return Some(Ok(event));
             }
+            self.report(self.began.elapsed());
             let timeouts = self.tracks.iter().filter_map(|(.., t)| t.receiver.poll_timeout());
             let due = timeouts.chain([self.next_report]).min().unwrap_or(self.next_report);
             let due = self.began + due;
             tokio::select! {
+                // What is there comes before what time brings: a packet that came in time and waits
+                // here is not lost.
                 biased;
-                () = sleep_until(due) => self.timely(self.began.elapsed()),
                 piece = self.intake.next() => {
                     let Some(piece) = piece else {
                         return Some(Err(PullError::PublisherLeft(self.intake.why_left())));
                     };
-                    // It may have been handed down before this source was made.
                     let at = piece.at.saturating_duration_since(self.began);
                     let reported = self.reported();
                     let times = Times { clock: &self.clock, began: self.began, reported };
@@ -120,6 +127,7 @@ impl Source for Published {
                         Kind::Rtcp => track.rtcp(&piece.data, at, &mut self.waiting),
                     }
                 }
+                () = sleep_until(due) => self.timely(self.began.elapsed()),
             }
         }
     }

@@ -1,13 +1,20 @@
 //! What is taken of an announcement, and the bounds of what waits.
 
-use bytes::Bytes;
-use tokio::time::Instant;
+use std::time::Duration;
+
+use bytes::{BufMut as _, Bytes, BytesMut};
+use tokio::time::{Instant, advance};
 
 use super::{
     berth::{Berths, Kind, Left, Line, Reports},
     *,
 };
-use crate::{id::StreamId, model::Source};
+use crate::{
+    clock::Clock,
+    id::StreamId,
+    ingest::source::{Source as _, SourceEvent},
+    model::Source,
+};
 
 fn announced(video: &str, audio: &str) -> Announcement {
     let line = |kind: &str, map: &str| {
@@ -75,4 +82,53 @@ async fn a_feed_holds_so_many_packets_and_so_many_bytes_and_never_waits() {
     assert!(intake.next().await.is_some(), "what waits is not lost with the publisher");
     assert!(intake.next().await.is_none());
     assert_eq!(intake.why_left(), Left::Silent);
+}
+
+/// Sound number `n`: 20 ms of A-law.
+fn packet(n: u16) -> Bytes {
+    let mut packet = BytesMut::from(&[0x80, 96][..]);
+    packet.put_u16(n);
+    packet.put_u32(u32::from(n) * 160);
+    packet.put_u32(7);
+    packet.put_bytes(n as u8, 160);
+    packet.freeze()
+}
+
+/// The next unit: which it is, what was lost before it, and when it came.
+async fn unit(published: &mut Published) -> (u8, u16, Instant) {
+    loop {
+        if let SourceEvent::Unit(unit) = published.next().await.unwrap().unwrap() {
+            return (unit.data[0], unit.lost, unit.arrival.at);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_while_the_recorder_is_busy_is_neither_late_nor_lost() {
+    let open = Berths::default().open(StreamId(1), Source::Publish { take_over: false }, true);
+    let claim = open.berth().claim().unwrap();
+    let lines = vec![Line { track: TrackIndex(1), rtcp_channel: None }];
+    let announcement = announced("H264/90000", "PCMA/8000");
+    let feed = claim.record(&announcement, lines, Reports::new(|_, _| {})).unwrap();
+    let push = |n| assert!(feed.push(TrackIndex(1), Kind::Rtp, packet(n), Instant::now()));
+    let began = Instant::now();
+    push(1);
+    advance(Duration::from_millis(20)).await;
+    push(2);
+    // Only now somebody takes it up.
+    advance(Duration::from_millis(300)).await;
+    let intake = open.berth().arrival().await;
+    let clock = Clock::manual(crate::proto::time::WallTime::from_micros(1 << 50));
+    let mut published = Published::new(intake, clock).unwrap();
+    assert_eq!(unit(&mut published).await, (1, 0, began));
+    assert_eq!(unit(&mut published).await, (2, 0, began + Duration::from_millis(20)));
+
+    push(4);
+    let wait = tokio::time::timeout(Duration::from_millis(10), published.next()).await;
+    assert!(wait.is_err(), "the third is waited for");
+    push(3);
+    // The recorder is busy for longer than a packet is waited for.
+    advance(Duration::from_secs(1)).await;
+    let came: Vec<_> = [unit(&mut published).await, unit(&mut published).await].into();
+    assert_eq!(came.iter().map(|(n, lost, _)| (*n, *lost)).collect::<Vec<_>>(), [(3, 0), (4, 0)]);
 }

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use super::{
     Asking, Carrier, Connection, Described, FirstPacket, Output, Refusal, Session, SessionId,
-    SetUp, Started, manner, range,
+    SetUp, Started, carriage, manner, range,
     session::{State, TrackSetup, Unit},
 };
 use crate::proto::rtsp::{
-    headers::{Lower, RtpInfo, Transport},
+    headers::RtpInfo,
     message::{Request, Response, Status},
     sdp,
 };
@@ -70,25 +70,17 @@ impl<R: Clone> Connection<R> {
                     .state
                     .tracks_mut()
                     .insert(set_up.track, TrackSetup { carrier, plays: false });
-                let mut transport = match carrier {
-                    Carrier::Interleaved { rtp, rtcp } => Transport {
-                        interleaved: Some((rtp, rtcp)),
-                        ..Transport::unicast(Lower::Tcp)
-                    },
-                    Carrier::Udp { rtp, rtcp } => Transport {
-                        client_port: Some((rtp, rtcp)),
-                        server_port: set_up.server_port,
-                        source: Some(set_up.address.to_string()),
-                        ..Transport::unicast(Lower::Udp)
-                    },
-                    Carrier::Multicast => Transport {
-                        multicast: true,
-                        destination: set_up.group.map(|g| g.address.to_string()),
-                        port: set_up.group.map(|g| g.port),
-                        ttl: set_up.group.map(|g| g.ttl),
-                        ..Transport::unicast(Lower::Udp)
-                    },
-                };
+                let mut transport = carriage::settled(carrier, set_up.server_port);
+                match carrier {
+                    Carrier::Interleaved { .. } => {}
+                    Carrier::Udp { .. } => transport.source = Some(set_up.address.to_string()),
+                    Carrier::Multicast => {
+                        transport.multicast = true;
+                        transport.destination = set_up.group.map(|g| g.address.to_string());
+                        transport.port = set_up.group.map(|g| g.port);
+                        transport.ttl = set_up.group.map(|g| g.ttl);
+                    }
+                }
                 transport.ssrc = Some(set_up.ssrc);
                 let response = request.reply(Status::OK).header("Transport", transport);
                 let response = self.in_session(response, Some(&id));

@@ -33,6 +33,21 @@ pub(super) fn choose(
     })
 }
 
+/// What both sides of a unicast carrier are told; of multicast, that it is UDP.
+pub(super) fn settled(carrier: Carrier, server_port: Option<(u16, u16)>) -> Transport {
+    match carrier {
+        Carrier::Interleaved { rtp, rtcp } => {
+            Transport { interleaved: Some((rtp, rtcp)), ..Transport::unicast(Lower::Tcp) }
+        }
+        Carrier::Udp { rtp, rtcp } => Transport {
+            client_port: Some((rtp, rtcp)),
+            server_port,
+            ..Transport::unicast(Lower::Udp)
+        },
+        Carrier::Multicast => Transport::unicast(Lower::Udp),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

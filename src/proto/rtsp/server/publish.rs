@@ -1,7 +1,8 @@
 //! Clients that send: ANNOUNCE, SETUP with `mode=record`, RECORD.
 //!
 //! A connection publishes one presentation at most, under a session of its own that ends with the
-//! connection (also over UDP) or by silence: media is what keeps it alive.
+//! connection (also over UDP) or by silence: while it records, media and requests keep it alive, and
+//! before and in a pause nothing but getting on: SETUP and RECORD.
 
 use std::{
     collections::BTreeMap,
@@ -16,7 +17,7 @@ use super::{
 };
 use crate::proto::rtsp::{
     client::describe::Description,
-    headers::{Lower, Transport},
+    headers::Transport,
     message::{Method, Request, Status},
 };
 
@@ -167,9 +168,12 @@ impl<R: Clone> Connection<R> {
         let Some(publication) = &mut self.publication else {
             return self.refuse(&request, Status::SESSION_NOT_FOUND);
         };
-        publication.touched = now;
         let id = publication.id.clone();
         let recording = publication.recording;
+        // Who records not yet, or no more, holds a place that others may want: talk does not keep it.
+        if recording {
+            publication.touched = now;
+        }
         let plain = |status| request.reply(status);
         match &request.method {
             Method::Setup if recording => self.not_now(&request),
@@ -244,22 +248,11 @@ impl<R: Clone> Connection<R> {
             (_, None) => self.refuse(&request, Status::SESSION_NOT_FOUND),
             (Err(refusal), Some(_)) => self.refuse_for(&request, refusal),
             (Ok(admitted), Some(publication)) => {
-                publication.carriers.insert(media, carrier);
-                publication.touched = now;
+                if publication.carriers.insert(media, carrier).is_none() {
+                    publication.touched = now;
+                }
                 let id = publication.id.clone();
-                let mut transport = match carrier {
-                    Carrier::Interleaved { rtp, rtcp } => Transport {
-                        interleaved: Some((rtp, rtcp)),
-                        ..Transport::unicast(Lower::Tcp)
-                    },
-                    Carrier::Udp { rtp, rtcp } => Transport {
-                        client_port: Some((rtp, rtcp)),
-                        server_port: admitted.server_port,
-                        ..Transport::unicast(Lower::Udp)
-                    },
-                    // Never chosen.
-                    Carrier::Multicast => Transport::unicast(Lower::Udp),
-                };
+                let mut transport = carriage::settled(carrier, admitted.server_port);
                 transport.record = true;
                 let response = request.reply(Status::OK).header("Transport", transport);
                 let response = self.in_session(response, Some(&id));
