@@ -66,7 +66,7 @@ fn live555_sees_the_length_and_lands_where_it_is_put() {
             let units =
                 if nth + 1 < seeks.len() { playing.before("playing", 1) } else { playing.clone() }
                     .live555_units();
-            assert_eq!(units[0].number, archive.key_at(*npt), "seek to {npt}");
+            assert_eq!(units[0].number, archive.key_at(*npt), "seek to {npt}, over TCP: {tcp}");
             let landed = (units[0].number - archive.first) as f64 / FPS;
             // live555 works it out from the sender reports, and on a busy machine not to the millisecond: a quarter of a picture.
             assert!(

@@ -9,6 +9,7 @@
 //   {"event":"described","start":S,"end":S}             the session's range, which is VLC's seek bar
 //   {"event":"playing","start":S,"end":S,"scale":X}     the answer to a PLAY
 //   {"unit":"video","type":5,"size":N,"md5":"…","npt":S,"pts_us":N,"synced":B,"number":N?}   a NAL unit; number from our SEI
+//   {"unit":"video","stale":true,"size":N}              one of before the last PLAY, read after its answer; not counted
 //   {"unit":"audio","size":N,"md5":"…","npt":S,"pts_us":N,"synced":B}
 //   {"event":"bye","track":N}, {"event":"closed"}, {"event":"error","what":"…"}
 #include <cstdio>
@@ -44,7 +45,7 @@ struct Player {
   size_t next = 0;
   long video_units = 0;
   long wait_units = -1;
-  unsigned tracks = 0, byes = 0;
+  unsigned tracks = 0, byes = 0, plays = 0;
 } player;
 
 void fail(const char *what) {
@@ -65,6 +66,7 @@ private:
   static constexpr unsigned kSize = 4 << 20;
   MediaSubsession &subsession;
   unsigned char *buffer;
+  unsigned seen = 0;  // the PLAY whose packets have come
 
   static void got(void *self, unsigned size, unsigned truncated, struct timeval pts, unsigned) {
     static_cast<Sink *>(self)->unit(size, truncated, pts);
@@ -78,8 +80,16 @@ private:
     const long long us = pts.tv_sec * 1000000LL + pts.tv_usec;
     const bool synced = subsession.rtpSource() != nullptr && subsession.rtpSource()->hasBeenSynchronizedUsingRTCP();
     const double npt = subsession.getNormalPlayTime(pts);
+    // Datagrams of the playing before may be read after the answer to PLAY: RTP-Info's seq parts them (RFC 2326, 12.33).
+    if (seen != player.plays && subsession.rtpSource() != nullptr) {
+      const auto past = static_cast<int16_t>(subsession.rtpSource()->curPacketRTPSeqNum() - subsession.rtpInfo.seqNum);
+      if (past >= 0) seen = player.plays;
+    }
+    const bool stale = seen != player.plays;
     if (truncated) fail("a unit was larger than the buffer");
-    if (video) {
+    if (video && stale) {
+      std::printf("{\"unit\":\"video\",\"stale\":true,\"size\":%u}\n", size);
+    } else if (video) {
       const int type = size == 0 ? -1 : hevc ? (buffer[0] >> 1) & 63 : buffer[0] & 31;
       std::printf("{\"unit\":\"video\",\"type\":%d,\"size\":%u,\"md5\":\"%s\",\"npt\":%.6f,\"pts_us\":%lld,\"synced\":%s",
                   type, size, md5, npt, us, synced ? "true" : "false");
@@ -130,6 +140,7 @@ void bye(void *data) {
 void played(RTSPClient *, int code, char *text) {
   delete[] text;
   if (code != 0) return fail("PLAY");
+  ++player.plays;
   const char *clock = player.session->absStartTime();
   std::printf("{\"event\":\"playing\",\"start\":%.6f,\"end\":%.6f,\"scale\":%.3f,\"clock\":\"%s\"}\n", player.session->playStartTime(),
               player.session->playEndTime(), player.session->scale(), clock ? clock : "");
