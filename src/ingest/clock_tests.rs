@@ -175,11 +175,10 @@ impl Nvr {
             self.store.clone(),
             self.clock.clone(),
         );
+        let mut status = recorder.status();
         self.recorders.spawn(recorder.run(self.stop.clone()));
-        // It subscribes, and then reads: what is published by then waits for it.
-        while self.store.open_gap_of(self.stream()).await.unwrap().is_none() {
-            tokio::task::yield_now().await;
-        }
+        // It has subscribed by then: what is published waits for it.
+        status.changed().await.unwrap();
     }
 
     /// The process ends in order.

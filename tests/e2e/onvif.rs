@@ -224,8 +224,11 @@ fn a_camera_is_added_by_host_and_login_alone_and_recorded_while_it_tells_motion(
     let motion = events["items"].as_array().unwrap().iter().find(|e| e["kind"] == "motion");
     let motion = motion.unwrap_or_else(|| panic!("{events:#}"));
     assert_eq!(motion["source"], "onvif");
-    let timeline = vedette.timeline("door");
-    let run = &timeline["runs"][0];
+    // A run's end is known with its last segment's row, which is written just after.
+    let run = eventually("the run to end", || {
+        let run = vedette.timeline("door")["runs"][0].clone();
+        (!run["end"].is_null()).then_some(run)
+    });
     let text = |value: &Value| value.as_str().unwrap().to_owned();
     assert!(text(&run["start"]) < text(&motion["start"]), "{run} {motion}");
     assert!(text(&run["end"]) > text(&motion["end"]), "{run} {motion}");
