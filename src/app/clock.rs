@@ -33,6 +33,8 @@ const LOUD: WallSpan = WallSpan::from_millis(500);
 #[derive(Serialize, Deserialize)]
 struct Row {
     believed_us: i64,
+    /// Where it is missing: what was believed.
+    said_us: Option<i64>,
     held: Option<HeldRow>,
 }
 
@@ -48,7 +50,8 @@ impl From<Believed> for Row {
             since_us: since.as_micros(),
             uptime_s: uptime.as_secs(),
         });
-        Self { believed_us: believed.wall.as_micros(), held }
+        let said_us = Some(believed.said.as_micros());
+        Self { believed_us: believed.wall.as_micros(), said_us, held }
     }
 }
 
@@ -57,7 +60,8 @@ impl From<Row> for Believed {
         let held = row
             .held
             .map(|held| (WallTime::from_micros(held.since_us), Duration::from_secs(held.uptime_s)));
-        Self { wall: WallTime::from_micros(row.believed_us), held }
+        let said = WallTime::from_micros(row.said_us.unwrap_or(row.believed_us));
+        Self { wall: WallTime::from_micros(row.believed_us), said, held }
     }
 }
 
@@ -68,7 +72,8 @@ pub(super) async fn open(store: &Store, clock: &Clock) -> AgeHold {
         Ok(before) => before,
         Err(error) => {
             tracing::error!(%error, "cannot read what time it was: nothing is deleted for its age");
-            Some(Believed { wall: WallTime::default(), held: None })
+            let (wall, said) = (WallTime::default(), WallTime::default());
+            Some(Believed { wall, said, held: None })
         }
     };
     if let Some(before) = before {
@@ -89,7 +94,7 @@ async fn remembered(store: &Store) -> Result<Option<Believed>, StoreError> {
             newest = runs.iter().map(|run| run.end.unwrap_or(run.start)).max().max(newest);
         }
     }
-    Ok(newest.map(|wall| Believed { wall, held: None }))
+    Ok(newest.map(|wall| Believed { wall, said: wall, held: None }))
 }
 
 /// Watches until `stop`.

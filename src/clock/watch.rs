@@ -11,7 +11,7 @@
 //! A clock that is years ahead makes everything look old enough to be deleted. So the watch keeps
 //! the time it *believes*: the wall clock for as long as that goes with the monotonic clock, give
 //! or take an hour at once. When the wall clock is suddenly more than an hour ahead (of what it was,
-//! or at start of what it was when the last process ended) deletion by age is held: until the clock
+//! or at start of what it was, or was believed to be, when the last process ended) deletion by age is held: until the clock
 //! is back where it is believed to be, until somebody confirms it, or for [`limits::HOLD`] of
 //! uptime. A clock that is behind deletes nothing too early; the time believed in before is
 //! remembered for as long, so that a machine without a battery-backed clock boots in 1970, gets the
@@ -92,6 +92,8 @@ pub struct StepCounts {
 pub struct Believed {
     /// The time believed in, now.
     pub wall: WallTime,
+    /// What the wall clock said then: footage bears that.
+    pub said: WallTime,
     /// While deletion is held: since when by the wall clock, and the uptime since.
     pub held: Option<(WallTime, Duration)>,
 }
@@ -113,7 +115,7 @@ impl Watch {
     /// Begins with what was believed before: by the last process, or else by its newest footage.
     #[must_use]
     pub fn new(now: Reading, before: Option<Believed>) -> Self {
-        let before = before.unwrap_or(Believed { wall: now.wall, held: None });
+        let before = before.unwrap_or(Believed { wall: now.wall, said: now.wall, held: None });
         let mut watch = Self {
             last: now,
             believed: before.wall,
@@ -122,7 +124,8 @@ impl Watch {
             counts: StepCounts::default(),
             changes: VecDeque::new(),
         };
-        watch.judge(now.wall, WallSpan::ZERO, Duration::ZERO);
+        // What passed meanwhile nobody knows; so all of it counts as moved.
+        watch.judge(now.wall, now.wall - before.said, Duration::ZERO);
         watch
     }
 
@@ -219,7 +222,7 @@ impl Watch {
     /// To be remembered for the next process.
     #[must_use]
     pub const fn believed(&self) -> Believed {
-        Believed { wall: self.believed, held: self.held }
+        Believed { wall: self.believed, said: self.last.wall, held: self.held }
     }
 
     /// The next thing that happened, to be logged. Where nobody asks the oldest are forgotten.

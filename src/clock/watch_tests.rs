@@ -172,7 +172,11 @@ fn a_boot_in_1970_and_ntp_soon_after_holds_nothing_when_the_machine_was_off_for_
 
 #[test]
 fn a_boot_in_1970_after_a_night_without_power_is_held_when_ntp_comes() {
-    let believed = Believed { wall: WallTime::from_micros(START), held: None };
+    let believed = Believed {
+        wall: WallTime::from_micros(START),
+        said: WallTime::from_micros(START),
+        held: None,
+    };
     let mut machine = Machine::boots(8 * HOUR, -56 * YEAR, Some(believed));
     machine.is_set_by(56 * YEAR);
     let held = machine.watch.held().unwrap();
@@ -190,9 +194,25 @@ fn a_clock_that_jumps_from_one_wrong_time_to_another_is_held() {
 
 #[test]
 fn a_jump_across_a_restart_is_seen_by_what_was_remembered() {
-    let believed = Believed { wall: WallTime::from_micros(START), held: None };
+    let believed = Believed {
+        wall: WallTime::from_micros(START),
+        said: WallTime::from_micros(START),
+        held: None,
+    };
     let machine = Machine::boots(0, 5 * YEAR, Some(believed));
     assert_eq!(machine.watch.held().unwrap().ahead, WallSpan::from_secs(5 * YEAR));
+}
+
+#[test]
+fn a_clock_that_was_behind_and_jumps_across_a_restart_is_held_though_it_is_behind_still() {
+    let mut before = Machine::boots(0, 0, None);
+    before.runs(HOUR);
+    before.is_set_by(-56 * YEAR);
+    let believed = before.watch.believed();
+    let machine = Machine::boots(HOUR + 60, -26 * YEAR, Some(believed));
+    assert!(machine.watch.held().is_some(), "what was recorded meanwhile looks 30 years old");
+    let machine = Machine::boots(HOUR + 60, -56 * YEAR, Some(believed));
+    assert_eq!(machine.watch.held(), None);
 }
 
 #[test]

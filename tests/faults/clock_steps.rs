@@ -74,13 +74,22 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// The clock was set forward while a camera was sending.
+struct Jump {
+    /// The run it ended, and the one that was sent behind it.
+    before: RunId,
+    behind: Option<RunId>,
+    from: WallTime,
+    to: WallTime,
+}
+
 /// What is tracked beside the recorder.
 struct Case {
     /// What this process believes of its clock.
     age: AgeHold,
     retention: Option<Arc<Retention>>,
-    /// Jumps forward, and the runs that were sent then.
-    jumps: Vec<(RunId, WallTime, WallTime)>,
+    /// Jumps forward.
+    jumps: Vec<Jump>,
     /// The latest time at which anything was recorded or missing.
     reached: WallTime,
 }
@@ -144,15 +153,16 @@ async fn set(site: &mut Site, case: &mut Case, by: WallSpan) {
     let sending = |c: usize| Some((c, site.sends(c)?));
     let sending: Vec<(usize, RunId)> = (0..CAMERAS).filter_map(sending).collect();
     let now = site.clock.now();
-    for &(camera, run) in &sending {
-        site.end(camera, GapReason::ClockJump);
-        if before >= case.reached && by > WallSpan::ZERO {
-            case.jumps.push((run, before, now));
-        }
-    }
+    sending.iter().for_each(|&(camera, _)| site.end(camera, GapReason::ClockJump));
     // The recorder sees that they ended, and cameras take a moment.
     site.play(200).await;
-    sending.iter().for_each(|&(c, _)| site.begin(c, 10, GapReason::ClockJump));
+    for (camera, run) in sending {
+        site.begin(camera, 10, GapReason::ClockJump);
+        if before >= case.reached && by > WallSpan::ZERO {
+            let behind = site.sends(camera);
+            case.jumps.push(Jump { before: run, behind, from: before, to: now });
+        }
+    }
     case.reached = case.reached.max(site.clock.now());
 }
 
@@ -225,11 +235,12 @@ async fn run(steps: Vec<Step>) {
     case.round(&mut site).await;
     case.retention = None;
     let holdings = look(&site).await;
-    for (run, from, to) in &case.jumps {
-        // Unless nothing was recorded yet, or a crash took the end of it.
+    for Jump { before, behind, from, to } in &case.jumps {
+        // Unless nothing was recorded yet, or nothing behind it, or a crash took the end of it.
         let up_to_it = |end: WallTime| end <= *from + FOLLOWED && end >= *from - PICTURE;
-        let row = holdings.runs.iter().find(|r| r.id == *run);
-        let Some(row) = row.filter(|r| r.end.is_some_and(up_to_it)) else { continue };
+        let row_of = |run: RunId| holdings.runs.iter().find(|r| r.id == run);
+        let row = row_of(*before).filter(|r| r.end.is_some_and(up_to_it));
+        let Some(row) = row.filter(|_| behind.and_then(row_of).is_some()) else { continue };
         let told = holdings.gaps.iter().any(|g| {
             g.stream == row.stream
                 && g.reason == GapReason::ClockJump
@@ -261,5 +272,24 @@ proptest! {
         steps in vec(step(), 1..10).prop_map(Steps),
     ) {
         on_paused_clock(|| run(steps.0));
+    }
+}
+
+#[test]
+fn a_clock_set_forward_and_back_before_anything_was_recorded_leaves_no_gap_for_it() {
+    let steps = vec![Step::Play(300), Step::Set(2_001), Step::Set(-3_637_643), Step::Play(2_309)];
+    on_paused_clock(|| run(steps.clone()));
+}
+
+#[test]
+fn what_a_machine_recorded_first_by_a_clock_that_was_behind_is_not_old_because_the_clock_goes_on() {
+    let days = |n: i64| n * 86_400_000;
+    for steps in [
+        vec![Step::Unset(3_000), Step::Play(3_000)],
+        vec![Step::Set(-days(63)), Step::Play(300), Step::Restart(days(3))],
+        vec![Step::Set(-days(63)), Step::Play(300), Step::Restart(days(63))],
+        vec![Step::Set(-days(63)), Step::Play(300), Step::Die(Mode::Kill, 1, days(40))],
+    ] {
+        on_paused_clock(|| run(steps.clone()));
     }
 }
