@@ -2,6 +2,10 @@
 //! (ISO/IEC 14496-15 §4.3.3), as in [`AccessUnit`](crate::proto::access_unit::AccessUnit) bodies
 //! and in the file. Shared by H.264 and H.265.
 
+use std::sync::LazyLock;
+
+use memchr::memmem::Finder;
+
 /// A length prefix is cut off, zero, or leads beyond the end of the unit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("NAL unit length at byte {at} is wrong")]
@@ -61,25 +65,11 @@ pub(super) fn without_trailing_start_code(mut nal: bytes::Bytes) -> bytes::Bytes
 /// Where an Annex B start code (`00 00 01`) begins in `data`. A NAL unit holds none.
 #[must_use]
 pub fn find_start_code(data: &[u8]) -> Option<usize> {
-    // Two zeros in a row are rare in coded pictures: the loop that looks for them has no branch.
-    for (n, chunk) in data.chunks(SCANNED).enumerate() {
-        let after = chunk.get(1..).unwrap_or_default();
-        let zeros =
-            chunk.iter().zip(after).fold(0_u8, |found, (a, b)| found | u8::from(a | b == 0));
-        // Or a zero at its end, which a second may follow.
-        if zeros != 0 || chunk.last() == Some(&0) {
-            let from = n * SCANNED;
-            let reach = data.get(from..data.len().min(from + SCANNED + 2)).unwrap_or_default();
-            if let Some(at) = reach.windows(3).position(|three| three == [0, 0, 1]) {
-                return Some(from + at);
-            }
-        }
-    }
-    None
+    START_CODE.find(data)
 }
 
-/// Bytes looked at together.
-const SCANNED: usize = 256;
+/// Each byte of each picture is searched: with the processor's widest instructions.
+static START_CODE: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(&[0, 0, 1]));
 
 /// The NAL units between Annex B start codes, zeros behind them cut off. What stands before the
 /// first start code is one, too; empty ones are passed over.

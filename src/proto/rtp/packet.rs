@@ -1,6 +1,6 @@
 //! One RTP packet: its fixed header written, and all of it parsed.
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
 /// Bytes of the fixed header.
 pub const HEADER_LEN: usize = 12;
@@ -77,16 +77,21 @@ impl Packet {
             ssrc: u32::from_be_bytes([i0, i1, i2, i3]),
         };
         let mut payload = data;
-        let mut take = |len: usize| {
-            if payload.len() < len { Err(truncated) } else { Ok(payload.split_to(len)) }
-        };
-        take(HEADER_LEN + 4 * usize::from(first & 0x0f))?;
+        // What is passed over is not split off: that would count one more owner, and one less.
+        let fixed = HEADER_LEN + 4 * usize::from(first & 0x0f);
+        if payload.len() < fixed {
+            return Err(truncated);
+        }
+        payload.advance(fixed);
         let mut extension = None;
         if first & 0x10 != 0 {
-            let start = take(4)?;
-            let Some(&[p0, p1, l0, l1]) = start.first_chunk::<4>() else { return Err(truncated) };
-            let words = take(4 * usize::from(u16::from_be_bytes([l0, l1])))?;
-            extension = Some((u16::from_be_bytes([p0, p1]), words));
+            let Some(&[p0, p1, l0, l1]) = payload.first_chunk::<4>() else { return Err(truncated) };
+            let len = 4 * usize::from(u16::from_be_bytes([l0, l1]));
+            if payload.len() < 4 + len {
+                return Err(truncated);
+            }
+            payload.advance(4);
+            extension = Some((u16::from_be_bytes([p0, p1]), payload.split_to(len)));
         }
         if first & 0x20 != 0 {
             let padding = payload.last().copied().unwrap_or(0);

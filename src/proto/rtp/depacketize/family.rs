@@ -1,7 +1,7 @@
 //! What H.264 (RFC 6184) and H.265 (RFC 7798) do each in their way: where a NAL unit's fields are,
 //! and how payloads are put together.
 
-use bytes::Bytes;
+use bytes::{Buf as _, Bytes};
 
 use super::DepacketizeError;
 use crate::proto::codec::sets::Codec;
@@ -122,11 +122,12 @@ fn open_h264(mut payload: Bytes) -> Result<Payload, DepacketizeError> {
             if payload.len() < before {
                 return Err(SHORT);
             }
+            payload.advance(before);
             Payload::Fragment {
                 header: [(first & 0xe0) | (fu & 0x1f), 0],
                 first: first_fragment,
                 last: fu & 0x40 != 0,
-                data: payload.split_off(before),
+                data: payload,
             }
         }
         _ => Payload::Other,
@@ -154,11 +155,12 @@ fn open_h265(don: bool, mut payload: Bytes) -> Result<Payload, DepacketizeError>
             if payload.len() < before {
                 return Err(SHORT);
             }
+            payload.advance(before);
             Payload::Fragment {
                 header: [(first & 0x81) | ((fu & 0x3f) << 1), second],
                 first: first_fragment,
                 last: fu & 0x40 != 0,
-                data: payload.split_off(before),
+                data: payload,
             }
         }
         50 => return Err(DepacketizeError::Malformed("payload content information (PACI)")),

@@ -96,7 +96,10 @@ impl Line {
 
     /// A length of time in ticks: far from overflow, so that sums of two are.
     pub(super) fn ticks_of(&self, length: Duration) -> i64 {
-        let ticks = length.as_micros().saturating_mul(u128::from(self.rate)) / 1_000_000;
+        // Twice for each packet, so without a division of 128 bits.
+        let rate = u64::from(self.rate);
+        let whole = length.as_secs().saturating_mul(rate);
+        let ticks = whole.saturating_add(u64::from(length.subsec_micros()) * rate / 1_000_000);
         i64::try_from(ticks).unwrap_or(i64::MAX).min(1 << 48)
     }
 }
