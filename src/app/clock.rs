@@ -215,6 +215,30 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn what_a_clock_said_that_was_behind_is_remembered_beside_what_is_believed() {
+        let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOON));
+        let store = index(&folder, &clock).await;
+        let day = 86_400;
+        let behind = process(&store, &clock, |_| clock.advance(WallSpan::from_secs(-60 * day)));
+        assert_eq!(behind.await.held(), None);
+        assert_eq!(process(&store, &clock, |_| {}).await.held(), None, "as behind as before");
+        clock.advance(WallSpan::from_secs(3 * day));
+        let held = process(&store, &clock, |_| {}).await.held();
+        assert!(held.is_some(), "what was recorded meanwhile looks three days older than it is");
+    }
+
+    #[tokio::test]
+    async fn what_an_older_version_remembered_is_understood() {
+        let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOON));
+        let store = index(&folder, &clock).await;
+        let row = |at: WallTime| format!(r#"{{"believed_us":{},"held":null}}"#, at.as_micros());
+        store.set_meta(KEY, &row(NOON)).await.unwrap();
+        assert_eq!(open(&store, &clock).await.held(), None);
+        store.set_meta(KEY, &row(NOON - WallSpan::from_secs(86_400))).await.unwrap();
+        assert!(open(&store, &clock).await.held().is_some());
+    }
+
+    #[tokio::test]
     async fn what_cannot_be_understood_is_nothing_remembered() {
         let (folder, clock) = (tempfile::tempdir().unwrap(), Clock::manual(NOON));
         let store = index(&folder, &clock).await;

@@ -10,11 +10,12 @@
 //!
 //! A clock that is years ahead makes everything look old enough to be deleted. So the watch keeps
 //! the time it *believes*: the wall clock for as long as that goes with the monotonic clock, give
-//! or take an hour at once. When the wall clock is suddenly more than an hour ahead (of what it was,
-//! or at start of what it was, or was believed to be, when the last process ended) deletion by age is held: until the clock
-//! is back where it is believed to be, until somebody confirms it, or for [`limits::HOLD`] of
-//! uptime. A clock that is behind deletes nothing too early; the time believed in before is
-//! remembered for as long, so that a machine without a battery-backed clock boots in 1970, gets the
+//! or take an hour at once. When the wall clock is suddenly more than an hour ahead of what it was,
+//! or of the time believed in, deletion by age is held: until the clock is back where it is believed
+//! to be, until somebody confirms it, or for [`limits::HOLD`] of uptime. Both are remembered from
+//! process to process. A clock that is behind deletes nothing too early, but what is recorded by it
+//! looks old as soon as it is less behind. The time believed in before is remembered for as long as
+//! deletion would be held, so that a machine without a battery-backed clock boots in 1970, gets the
 //! time from NTP, and nothing has happened.
 
 use std::{collections::VecDeque, time::Duration};

@@ -62,6 +62,10 @@ impl Machine {
     }
 }
 
+/// Remembered by a process whose clock was right.
+const RIGHT: Believed =
+    Believed { wall: WallTime::from_micros(START), said: WallTime::from_micros(START), held: None };
+
 #[test]
 fn a_clock_that_goes_right_is_left_in_peace() {
     let mut machine = Machine::boots(0, 0, None);
@@ -172,12 +176,7 @@ fn a_boot_in_1970_and_ntp_soon_after_holds_nothing_when_the_machine_was_off_for_
 
 #[test]
 fn a_boot_in_1970_after_a_night_without_power_is_held_when_ntp_comes() {
-    let believed = Believed {
-        wall: WallTime::from_micros(START),
-        said: WallTime::from_micros(START),
-        held: None,
-    };
-    let mut machine = Machine::boots(8 * HOUR, -56 * YEAR, Some(believed));
+    let mut machine = Machine::boots(8 * HOUR, -56 * YEAR, Some(RIGHT));
     machine.is_set_by(56 * YEAR);
     let held = machine.watch.held().unwrap();
     assert_eq!(held.ahead.as_secs_f64().round() as i64, 8 * HOUR);
@@ -194,12 +193,7 @@ fn a_clock_that_jumps_from_one_wrong_time_to_another_is_held() {
 
 #[test]
 fn a_jump_across_a_restart_is_seen_by_what_was_remembered() {
-    let believed = Believed {
-        wall: WallTime::from_micros(START),
-        said: WallTime::from_micros(START),
-        held: None,
-    };
-    let machine = Machine::boots(0, 5 * YEAR, Some(believed));
+    let machine = Machine::boots(0, 5 * YEAR, Some(RIGHT));
     assert_eq!(machine.watch.held().unwrap().ahead, WallSpan::from_secs(5 * YEAR));
 }
 
