@@ -674,8 +674,7 @@ impl Said {
     pub(crate) fn live555_units(&self) -> Vec<Got> {
         let mut units: Vec<Got> = Vec::new();
         let mut number = None;
-        // What still lay in a socket when the answer to PLAY was read is not of that PLAY.
-        for line in self.0.iter().filter(|v| v["unit"] == "video" && v["stale"] != true) {
+        for line in self.0.iter().filter(|v| v["unit"] == "video") {
             if let Some(n) = line["number"].as_i64() {
                 number = Some(n);
             }

@@ -9,7 +9,7 @@
 //   {"event":"described","start":S,"end":S}             the session's range, which is VLC's seek bar
 //   {"event":"playing","start":S,"end":S,"scale":X}     the answer to a PLAY
 //   {"unit":"video","type":5,"size":N,"md5":"…","npt":S,"pts_us":N,"synced":B,"number":N?}   a NAL unit; number from our SEI
-//   {"unit":"video","stale":true,"size":N}              one of before the last PLAY, read after its answer; not counted
+//   {"stale":"video","size":N}                          one of before the last PLAY, read after its answer; not counted
 //   {"unit":"audio","size":N,"md5":"…","npt":S,"pts_us":N,"synced":B}
 //   {"event":"bye","track":N}, {"event":"closed"}, {"event":"error","what":"…"}
 #include <cstdio>
@@ -46,6 +46,7 @@ struct Player {
   long video_units = 0;
   long wait_units = -1;
   unsigned tracks = 0, byes = 0, plays = 0;
+  bool asking = false;  // a PLAY waits for its answer
 } player;
 
 void fail(const char *what) {
@@ -56,6 +57,41 @@ void fail(const char *what) {
 }
 
 void advance();
+
+// What a track brought.
+struct Unit {
+  MediaSubsession *track;
+  unsigned *seen;
+  unsigned size;
+  std::string md5;
+  int type;     // of a NAL unit
+  long number;  // from the camera's SEI, or -1
+  struct timeval pts;
+  double npt;
+  bool synced;
+  unsigned short sequence;  // of its last packet
+};
+
+// Whether it is of the PLAY that was answered last: RTP-Info's seq parts it from what was played before (RFC 2326, 12.33).
+bool of_last_play(const Unit &unit) {
+  if (*unit.seen != player.plays && static_cast<int16_t>(unit.sequence - unit.track->rtpInfo.seqNum) >= 0) *unit.seen = player.plays;
+  return *unit.seen == player.plays;
+}
+
+void tell(const Unit &unit) {
+  const long long us = unit.pts.tv_sec * 1000000LL + unit.pts.tv_usec;
+  std::printf("{\"unit\":\"%s\",\"size\":%u,\"md5\":\"%s\",\"npt\":%.6f,\"pts_us\":%lld,\"synced\":%s", unit.track->mediumName(), unit.size,
+              unit.md5.c_str(), unit.npt, us, unit.synced ? "true" : "false");
+  if (std::strcmp(unit.track->mediumName(), "video") == 0) {
+    std::printf(",\"type\":%d", unit.type);
+    if (unit.number >= 0) std::printf(",\"number\":%ld", unit.number);
+    ++player.video_units;
+  }
+  std::printf("}\n");
+}
+
+// What came while a PLAY waits for its answer. Over UDP nothing says which is read first, the answer or the packets.
+std::vector<Unit> held;
 
 class Sink : public MediaSink {
 public:
@@ -75,30 +111,19 @@ private:
   void unit(unsigned size, unsigned truncated, struct timeval pts) {
     char md5[33];
     our_MD5Data(buffer, size, md5);
-    const bool video = std::strcmp(subsession.mediumName(), "video") == 0;
     const bool hevc = std::strcmp(subsession.codecName(), "H265") == 0;
-    const long long us = pts.tv_sec * 1000000LL + pts.tv_usec;
-    const bool synced = subsession.rtpSource() != nullptr && subsession.rtpSource()->hasBeenSynchronizedUsingRTCP();
-    const double npt = subsession.getNormalPlayTime(pts);
-    // Datagrams of the playing before may be read after the answer to PLAY: RTP-Info's seq parts them (RFC 2326, 12.33).
-    if (seen != player.plays && subsession.rtpSource() != nullptr) {
-      const auto past = static_cast<int16_t>(subsession.rtpSource()->curPacketRTPSeqNum() - subsession.rtpInfo.seqNum);
-      if (past >= 0) seen = player.plays;
-    }
-    const bool stale = seen != player.plays;
+    const int type = size == 0 ? -1 : hevc ? (buffer[0] >> 1) & 63 : buffer[0] & 31;
+    RTPSource *source = subsession.rtpSource();
+    const bool synced = source != nullptr && source->hasBeenSynchronizedUsingRTCP();
+    const auto sequence = source == nullptr ? subsession.rtpInfo.seqNum : static_cast<unsigned short>(source->curPacketRTPSeqNum());
+    const Unit unit{&subsession, &seen, size, md5, type, numbered(size), pts, subsession.getNormalPlayTime(pts), synced, sequence};
     if (truncated) fail("a unit was larger than the buffer");
-    if (video && stale) {
-      std::printf("{\"unit\":\"video\",\"stale\":true,\"size\":%u}\n", size);
-    } else if (video) {
-      const int type = size == 0 ? -1 : hevc ? (buffer[0] >> 1) & 63 : buffer[0] & 31;
-      std::printf("{\"unit\":\"video\",\"type\":%d,\"size\":%u,\"md5\":\"%s\",\"npt\":%.6f,\"pts_us\":%lld,\"synced\":%s",
-                  type, size, md5, npt, us, synced ? "true" : "false");
-      if (const long number = numbered(size); number >= 0) std::printf(",\"number\":%ld", number);
-      std::printf("}\n");
-      ++player.video_units;
+    if (player.asking) {
+      held.push_back(unit);
+    } else if (of_last_play(unit)) {
+      tell(unit);
     } else {
-      std::printf("{\"unit\":\"%s\",\"size\":%u,\"md5\":\"%s\",\"npt\":%.6f,\"pts_us\":%lld,\"synced\":%s}\n",
-                  subsession.mediumName(), size, md5, npt, us, synced ? "true" : "false");
+      std::printf("{\"stale\":\"%s\",\"size\":%u}\n", subsession.mediumName(), size);
     }
     if (player.wait_units >= 0 && player.video_units >= player.wait_units) {
       player.wait_units = -1;
@@ -140,10 +165,18 @@ void bye(void *data) {
 void played(RTSPClient *, int code, char *text) {
   delete[] text;
   if (code != 0) return fail("PLAY");
+  player.asking = false;
+  std::vector<Unit> before, behind;
   ++player.plays;
+  for (const Unit &unit : held) (of_last_play(unit) ? behind : before).push_back(unit);
+  held.clear();
+  for (const Unit &unit : before) tell(unit);
   const char *clock = player.session->absStartTime();
   std::printf("{\"event\":\"playing\",\"start\":%.6f,\"end\":%.6f,\"scale\":%.3f,\"clock\":\"%s\"}\n", player.session->playStartTime(),
               player.session->playEndTime(), player.session->scale(), clock ? clock : "");
+  // live555 reckons from the packet it has read last, so the last unit goes first.
+  for (auto unit = behind.rbegin(); unit != behind.rend(); ++unit) unit->npt = unit->track->getNormalPlayTime(unit->pts);
+  for (const Unit &unit : behind) tell(unit);
   advance();
 }
 
@@ -159,11 +192,13 @@ std::string seek_to_clock;
 void paused_for_clock(RTSPClient *client, int code, char *text) {
   delete[] text;
   if (code != 0) return fail("PAUSE before a seek");
+  player.asking = true;
   client->sendPlayCommand(*player.session, played, seek_to_clock.c_str(), nullptr, 1.0f, player.login);
 }
 void paused_for_seek(RTSPClient *client, int code, char *text) {
   delete[] text;
   if (code != 0) return fail("PAUSE before a seek");
+  player.asking = true;
   client->sendPlayCommand(*player.session, played, seek_to, -1.0, 1.0f, player.login);
 }
 
@@ -196,8 +231,10 @@ void advance() {
   } else if (step.verb == "pause") {
     player.client->sendPauseCommand(*player.session, paused, player.login);
   } else if (step.verb == "resume") {
+    player.asking = true;
     player.client->sendPlayCommand(*player.session, played, -1.0, -1.0, 1.0f, player.login);
   } else if (step.verb == "scale") {
+    player.asking = true;
     player.client->sendPlayCommand(*player.session, played, -1.0, -1.0, static_cast<float>(step.value), player.login);
   } else {
     fail("unknown step");
@@ -223,6 +260,7 @@ void set_up_next() {
     player.client->sendSetupCommand(*player.setting_up, was_set_up, False, player.tcp, False, player.login);
     return;
   }
+  player.asking = true;
   player.client->sendPlayCommand(*player.session, played, 0.0, -1.0, 1.0f, player.login);
 }
 
